@@ -1,0 +1,10 @@
+//! What is the same in every program: logs, signals, health and metrics.
+
+#[cfg(feature = "admin")]
+pub mod admin;
+pub mod build;
+#[cfg(feature = "admin")]
+pub mod readiness;
+#[cfg(feature = "admin")]
+pub mod shutdown;
+pub mod telemetry;
