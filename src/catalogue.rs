@@ -74,6 +74,7 @@ pub enum Stage {
 macro_rules! catalogue {
     ($($reason:ident $code:ident $is_final:literal $next_step:literal;)+) => {
         /// A cause of failure. Stable: never reused or renamed.
+        #[expect(clippy::doc_markdown, reason = "the next steps are written for terminals and status messages")]
         #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Reason {
             $(#[doc = $next_step] $reason,)+
@@ -126,12 +127,15 @@ catalogue! {
     ArtifactUnauthenticated Err1300 true "Correct the credentials in the Secret that credentialsSecretName names.";
     ArtifactCredentialsMissing Err1300 true "Add the keys that the message names to the Secret, or set credentialsSecretName.";
     ArtifactChecksumMismatch Err1300 true "The object is not the one that sha256 describes; correct model.sha256 or upload the right file.";
+    ArtifactUnpackUnsafe Err1300 true "The path that the message names leaves the artifact's folder or can't be a file; rename it in the store.";
     ArtifactDiskFull Err1300 true "The model does not fit the node's disk; use a larger node or a smaller model.";
     ScoringScriptMissing Err1300 true "Check codeConfiguration.scoringScript; the message lists the files that are there.";
     ArtifactStoreUnreachable Err1300 false "Check that pods reach the store named in the message: DNS, network policy, endpoint.";
     ArtifactStoreTls Err1300 false "Check the store's certificate, or use the right host name.";
     ArtifactStoreThrottled Err1300 false "The store asks for fewer requests; it is tried again by itself.";
     ArtifactStoreError Err1300 false "The store failed; it is tried again by itself. Read the message for its own words.";
+    ArtifactStalled Err1300 false "The store named in the message stopped sending; it is tried again by itself. Look at the store and the network to it.";
+    ArtifactVolumeUnavailable Err1300 false "Check the volume that the message names: its claim, its mount and the rights of runAsUser.";
     ArtifactDownloaderKilled Err1300 false "The storage initializer was killed; look for memory or disk pressure on the node.";
 
     InstanceTypeNotFound Err2100 true "Create the InstanceType, or name one that exists (kubectl get instancetypes).";

@@ -11,7 +11,7 @@
 //! | [`operator`] | touches the API server | plan, api, catalogue, process |
 //! | [`gateway`] | touches a scoring request | api, catalogue, process |
 //! | [`fetch`] | touches a model's bytes | api, catalogue, process |
-//! | [`cli`] | touches a terminal | api, plan, catalogue, process, gateway, fetch |
+//! | [`cli`] | touches a terminal | api, catalogue, process |
 //!
 //! `tests/rooms.rs` reads the sources and fails when a room uses one that it must not know.
 
@@ -25,6 +25,6 @@ pub mod fetch;
 pub mod gateway;
 #[cfg(feature = "operator")]
 pub mod operator;
-#[cfg(any(feature = "operator", feature = "cli"))]
+#[cfg(feature = "operator")]
 pub mod plan;
 pub mod process;

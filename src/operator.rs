@@ -1,3 +1,14 @@
 //! The imperative shell: observe → plan → act → tell, for each object.
 
+mod act;
+mod backoff;
+mod cache;
 pub mod crds;
+mod deployment;
+mod endpoint;
+mod metrics;
+mod observe;
+mod pass;
+pub mod run;
+mod tell;
+mod watch;

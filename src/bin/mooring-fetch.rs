@@ -1,1 +1,127 @@
-fn main() {}
+//! The storage initializer.
+
+use std::io::Read;
+use std::num::{NonZeroU64, NonZeroUsize};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Parser;
+use mooring_operator::api::artifact::{ArtifactReport, PLAN_VARIABLE};
+use mooring_operator::fetch::{self, Patience, report};
+use mooring_operator::process::{build, telemetry};
+use tokio::signal::unix::{SignalKind, signal};
+
+const EXAMPLE: &str = r#"Example:
+  mooring-fetch --plan - <<'PLAN'
+  {"version": 1, "artifacts": [{"kind": "model", "uri": "s3://models/iris/",
+    "credentialsDirectory": "/var/run/secrets/mooring/model",
+    "delivery": {"download": {"directory": "/tmp/iris", "folder": "subFolder"}}}]}
+  PLAN
+
+Credentials are the files of a mounted Secret: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN,
+AWS_ENDPOINT_URL, AWS_REGION for s3://; username and password, authorization, or headers for http(s)://.
+Without them the access is anonymous.
+
+Exit codes:
+  0    everything is in place
+  2    the arguments or the plan can't be read
+  13   an artifact is not in place (ERR_1300); the report tells why
+  143  ended by SIGTERM"#;
+
+/// Exit code without a plan to follow, as for wrong arguments.
+const UNREADABLE: u8 = 2;
+
+/// Exit code of a program that SIGTERM ended.
+const TERMINATED: u8 = 143;
+
+/// Puts models and code in place, before the inference server starts.
+#[derive(Parser)]
+#[command(name = "mooring-fetch", version = build::VERSION, after_help = EXAMPLE)]
+struct Arguments {
+    /// File with the artifact plan (JSON), or `-` for standard input.
+    #[arg(long, value_name = "FILE", conflicts_with = "plan_json", required_unless_present = "plan_json")]
+    plan: Option<PathBuf>,
+
+    /// The artifact plan itself.
+    #[arg(long, value_name = "JSON", env = PLAN_VARIABLE, hide_env_values = true)]
+    plan_json: Option<String>,
+
+    /// Where the report goes [default: /dev/termination-log, where that exists].
+    #[arg(long, value_name = "FILE", env = "MOORING_TERMINATION_LOG")]
+    termination_log: Option<PathBuf>,
+
+    /// How often a request or a file is tried in all.
+    #[arg(long, value_name = "NUMBER", env = "MOORING_FETCH_ATTEMPTS", default_value = "5")]
+    attempts: NonZeroUsize,
+
+    /// Longest wait for a connection.
+    #[arg(long, value_name = "SECONDS", env = "MOORING_FETCH_CONNECT_SECONDS", default_value = "10")]
+    connect_seconds: NonZeroU64,
+
+    /// Longest wait for the next bytes of an answer.
+    #[arg(long, value_name = "SECONDS", env = "MOORING_FETCH_STALL_SECONDS", default_value = "20")]
+    stall_seconds: NonZeroU64,
+
+    /// Filter of the log, as in `info,mooring_operator=debug`.
+    #[arg(long, value_name = "FILTER", env = "RUST_LOG", default_value = "info")]
+    log: String,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    telemetry::init(telemetry::Format::Text, &arguments.log);
+    // Fails only if a provider is there already, which is then as good.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    start(&arguments).unwrap_or_else(|error| {
+        tracing::error!("{error:#}");
+        ExitCode::from(UNREADABLE)
+    })
+}
+
+fn start(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let plan = read(arguments)?;
+    let patience = Patience {
+        attempts: arguments.attempts.get(),
+        connect: Duration::from_secs(arguments.connect_seconds.get()),
+        stall: Duration::from_secs(arguments.stall_seconds.get()),
+    };
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("can't start the runtime")?;
+    let Some(report) = runtime.block_on(follow(&plan, patience))? else { return Ok(ExitCode::from(TERMINATED)) };
+    report::tell(&report);
+    if let Err(error) = report::write(&report, arguments.termination_log.as_deref()) {
+        // How it ended counts more than who hears of it.
+        tracing::error!("can't write the report: {error}");
+    }
+    Ok(ExitCode::from(report::exit_code(&report)))
+}
+
+fn read(arguments: &Arguments) -> anyhow::Result<String> {
+    match (&arguments.plan, &arguments.plan_json) {
+        (Some(path), _) if path.as_os_str() == "-" => {
+            let mut text = String::new();
+            std::io::stdin().read_to_string(&mut text).context("can't read the plan from standard input")?;
+            Ok(text)
+        }
+        (Some(path), _) => {
+            std::fs::read_to_string(path).with_context(|| format!("can't read the plan {}", path.display()))
+        }
+        (None, json) => Ok(json.clone().unwrap_or_default()),
+    }
+}
+
+/// Follows the plan to its end; `None` when SIGTERM came first.
+async fn follow(plan: &str, patience: Patience) -> anyhow::Result<Option<ArtifactReport>> {
+    let plan = match fetch::read_plan(plan) {
+        Ok(plan) => plan,
+        Err(error) => return Ok(Some(report::without_plan(&error))),
+    };
+    // The first process of a container is not ended by SIGTERM unless it wants to be.
+    let mut terminate = signal(SignalKind::terminate()).context("can't listen for SIGTERM")?;
+    tokio::select! {
+        report = fetch::run(&plan, patience) => Ok(Some(report)),
+        _ = terminate.recv() => Ok(None),
+    }
+}

@@ -1,13 +1,25 @@
-//! The operator.
+//! The operator: from the command line to `operator::run`.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use clap::{Parser, Subcommand};
-use mooring_operator::operator::crds;
+use anyhow::Context;
+use clap::{Parser, Subcommand, ValueEnum};
+use mooring_operator::operator::{crds, run};
+use mooring_operator::plan;
+use mooring_operator::process::{admin, readiness::Readiness, shutdown, telemetry};
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
 
-/// Makes managed online endpoints out of OnlineEndpoint and OnlineDeployment objects.
+/// Makes managed online endpoints out of `OnlineEndpoint` and `OnlineDeployment` objects.
 #[derive(Parser)]
-#[command(version)]
+#[command(
+    version,
+    after_help = "Examples:
+  mooring-operator run --fetch-image registry/mooring/fetch:0.1.0 --gateway-host mooring-gateway.mooring-system.svc.cluster.local
+  mooring-operator crds | kubectl apply -f -
+  mooring-operator crds --write crds"
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -15,6 +27,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Reconcile until SIGTERM.
+    Run(Run),
     /// Print the custom resource definitions, or write them as files.
     Crds {
         /// The folder to write one file for each kind into.
@@ -23,18 +37,88 @@ enum Command {
     },
 }
 
+#[derive(clap::Args)]
+struct Run {
+    /// Image of the storage initializer for new revisions.
+    #[arg(long, env = "MOORING_FETCH_IMAGE")]
+    fetch_image: String,
+    /// DNS name of the gateway's Service, as pods of other namespaces resolve it.
+    #[arg(long, env = "MOORING_GATEWAY_HOST")]
+    gateway_host: String,
+    /// The cluster's DNS domain.
+    #[arg(long, env = "MOORING_CLUSTER_DOMAIN", default_value = "cluster.local")]
+    cluster_domain: String,
+    /// The only namespace to look at; all without it.
+    #[arg(long, env = "MOORING_NAMESPACE")]
+    namespace: Option<String>,
+    /// Passes of each kind at the same time.
+    #[arg(long, env = "MOORING_CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
+    concurrency: u16,
+    /// Address of /live, /ready and /metrics.
+    #[arg(long, env = "MOORING_ADMIN", default_value = "0.0.0.0:8081")]
+    admin: String,
+    /// Form of the log lines.
+    #[arg(long, env = "MOORING_LOG_FORMAT", default_value = "text")]
+    log_format: LogFormat,
+    /// What is logged, in the syntax of `RUST_LOG`.
+    #[arg(long, env = "MOORING_LOG_FILTER", default_value = "info")]
+    log_filter: String,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
+        Command::Run(arguments) => tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .context("starting the runtime failed")?
+            .block_on(operate(arguments)),
         Command::Crds { write: Some(folder) } => {
             for path in crds::write(&folder)? {
                 eprintln!("wrote {}", path.display());
             }
+            Ok(())
         }
         Command::Crds { write: None } => {
             for (_, document) in crds::documents()? {
                 print!("---\n{document}");
             }
+            Ok(())
         }
     }
+}
+
+async fn operate(arguments: Run) -> anyhow::Result<()> {
+    let format = match arguments.log_format {
+        LogFormat::Text => telemetry::Format::Text,
+        LogFormat::Json => telemetry::Format::Json,
+    };
+    telemetry::init(format, &arguments.log_filter);
+    // Every library uses the same provider; a second installation is no error.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let shutdown = shutdown::on_signal().context("installing the signal handlers failed")?;
+    let readiness = Readiness::waiting_for(&[run::CACHES]);
+    let mut registry = Registry::default();
+    let settings = run::Settings {
+        plan: plan::Config {
+            fetch_image: arguments.fetch_image,
+            gateway_host: arguments.gateway_host,
+            cluster_domain: arguments.cluster_domain,
+        },
+        namespace: arguments.namespace,
+        concurrency: arguments.concurrency,
+    };
+    let controllers = run::run(settings, &readiness, &mut registry, shutdown.clone()).await?;
+    let listener = TcpListener::bind(&arguments.admin)
+        .await
+        .with_context(|| format!("listening on {} (--admin) failed", arguments.admin))?;
+    tokio::spawn(admin::serve(listener, readiness, Arc::new(registry), shutdown));
+    controllers.await?;
     Ok(())
 }

@@ -83,7 +83,10 @@ mod tests {
         for (name, content) in documents().unwrap() {
             let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("crds").join(&name);
             let file = std::fs::read_to_string(&path).unwrap_or_default();
-            assert!(file == content, "crds/{name} has drifted; run `cargo run --bin mooring-operator crds --write crds`");
+            assert!(
+                file == content,
+                "crds/{name} has drifted; run `cargo run --bin mooring-operator crds --write crds`"
+            );
         }
     }
 

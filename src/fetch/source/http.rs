@@ -1,0 +1,200 @@
+//! `http://` and `https://`: one object of a web server.
+//!
+//! Keys of the Secret: `username` and `password` for basic authentication, or `authorization` for that header's whole
+//! value, or `headers` with one `Name: value` a line (or a JSON object). A user name and password in the uri work as
+//! well. Without any of them the request is anonymous.
+
+use std::fmt;
+
+use percent_encoding::percent_decode_str;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, LOCATION};
+use reqwest::{Client, Response};
+use url::Url;
+
+use crate::catalogue::Reason;
+use crate::fetch::client::{host, retry_after};
+use crate::fetch::credentials::{Folder, missing};
+use crate::fetch::failure::Failure;
+use crate::fetch::source::{Content, Download, Object};
+use crate::fetch::uri;
+
+/// How many redirects are followed.
+const MOST_REDIRECTS: usize = 5;
+
+/// One object of a web server.
+pub struct Http {
+    client: Client,
+    url: Url,
+    headers: HeaderMap,
+    basic: Option<(String, String)>,
+}
+
+impl Http {
+    /// The object at `url`, with the credentials of `folder`.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::ArtifactCredentialsMissing`] when the Secret has none of the keys, or one that can't be a header.
+    pub async fn open(client: Client, mut url: Url, folder: Option<&Folder>) -> Result<Self, Failure> {
+        let mut basic = take_user(&mut url);
+        let mut headers = HeaderMap::new();
+        if let Some(folder) = folder {
+            if let Some(value) = folder.value(&["authorization"]).await? {
+                headers.insert(AUTHORIZATION, secret("authorization", &value)?);
+            }
+            if let Some(lines) = folder.value(&["headers"]).await? {
+                headers.extend(parse_headers(&lines)?);
+            }
+            if let Some(user) = folder.value(&["username"]).await? {
+                basic = Some((user, folder.needed(&["password"]).await?));
+            }
+            if headers.is_empty() && basic.is_none() {
+                return Err(missing("the Secret has none of the keys username and password, authorization, headers"));
+            }
+        }
+        Ok(Self { client, url, headers, basic })
+    }
+
+    /// The object with the file name that the uri ends with; the server is not asked.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::ArtifactUriInvalid`] when that name is not UTF-8.
+    pub fn look(&self) -> Result<Content, Failure> {
+        let segment = uri::last_segment(self.url.path()).unwrap_or_default();
+        let name = percent_decode_str(segment).decode_utf8().map_err(|error| {
+            Failure::new(Reason::ArtifactUriInvalid, "the file name in the uri is not UTF-8").caused_by(error)
+        })?;
+        Ok(Content::Object { name: name.into_owned(), object: Object { key: String::new(), size: None } })
+    }
+
+    /// Asks for the bytes and follows redirects: at most five, never from https to http, and without credentials once
+    /// they led to another origin.
+    ///
+    /// # Errors
+    ///
+    /// When the server does not answer with the object.
+    pub async fn read(&self) -> Result<Download, Failure> {
+        let mut url = self.url.clone();
+        let mut trusted = true;
+        for _ in 0..=MOST_REDIRECTS {
+            let response = self.ask(&url, trusted).await?;
+            let status = response.status();
+            let location = response.headers().get(LOCATION).filter(|_| status.is_redirection());
+            let Some(location) = location else {
+                return if status.is_success() {
+                    Ok(Download::new(response))
+                } else {
+                    let act = format!("{} answered {status}", uri::redact(url.as_str()));
+                    Err(Failure::status(status, retry_after(&response), act))
+                };
+            };
+            let next = location.to_str().ok().and_then(|location| url.join(location).ok());
+            let mut next = next.ok_or_else(|| refused(&response, "to something that is no url"))?;
+            take_user(&mut next);
+            match (url.scheme(), next.scheme()) {
+                (_, "https") | ("http", "http") => {}
+                ("https", "http") => return Err(refused(&response, "from https to http")),
+                _ => return Err(refused(&response, "to another scheme than http and https")),
+            }
+            trusted &= next.origin() == url.origin();
+            tracing::info!("{} redirects to {}", host(&url), uri::redact(next.as_str()));
+            url = next;
+        }
+        Err(Failure::new(
+            Reason::ArtifactStoreError,
+            format!("{} redirects more than {MOST_REDIRECTS} times", host(&self.url)),
+        ))
+    }
+
+    async fn ask(&self, url: &Url, trusted: bool) -> Result<Response, Failure> {
+        let mut request = self.client.get(url.clone());
+        if trusted {
+            request = request.headers(self.headers.clone());
+            if let Some((user, password)) = &self.basic {
+                request = request.basic_auth(user, Some(password));
+            }
+        }
+        request.send().await.map_err(|error| Failure::transport(error, &host(url)))
+    }
+}
+
+impl fmt::Display for Http {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let anonymous = self.headers.is_empty() && self.basic.is_none();
+        formatter.write_str(if anonymous { "anonymous" } else { "with credentials" })
+    }
+}
+
+/// Takes user name and password out of `url`.
+fn take_user(url: &mut Url) -> Option<(String, String)> {
+    let decode = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+    let user = (decode(url.username()), decode(url.password().unwrap_or_default()));
+    // Both only fail on a url without a host, which has neither.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    (!user.0.is_empty() || !user.1.is_empty()).then_some(user)
+}
+
+fn refused(response: &Response, why: &str) -> Failure {
+    let act = format!("{} redirects {why}, which is refused", host(response.url()));
+    Failure::new(Reason::ArtifactStoreError, act).with_answer(response.status(), None)
+}
+
+fn parse_headers(text: &str) -> Result<HeaderMap, Failure> {
+    let pairs: Vec<(String, String)> = if text.trim_start().starts_with('{') {
+        let object: std::collections::BTreeMap<String, String> = serde_json::from_str(text)
+            .map_err(|_| missing("the key headers of the Secret is no JSON object of texts"))?;
+        object.into_iter().collect()
+    } else {
+        let lines = text.lines().filter(|line| !line.trim().is_empty());
+        let split = |line: &str| line.split_once(':').map(|(name, value)| (name.trim().into(), value.trim().into()));
+        lines
+            .map(split)
+            .collect::<Option<_>>()
+            .ok_or_else(|| missing("the key headers of the Secret has a line without a colon"))?
+    };
+    let mut headers = HeaderMap::new();
+    for (name, value) in pairs {
+        let name = HeaderName::try_from(&name)
+            .map_err(|_| missing("the key headers of the Secret has a name that can't be a header"))?;
+        headers.append(name, secret("headers", &value)?);
+    }
+    Ok(headers)
+}
+
+/// A header value that no log shows. The cause of a failure is left out, because it could quote the value.
+fn secret(key: &str, value: &str) -> Result<HeaderValue, Failure> {
+    let mut value = HeaderValue::try_from(value)
+        .map_err(|_| missing(format!("the key {key} of the Secret has characters that can't be in a header")))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_are_lines_or_json() {
+        let lines = parse_headers("X-Key: a:b\n\n Authorization:  Bearer t \n").unwrap();
+        assert_eq!(lines["x-key"], "a:b");
+        assert_eq!(lines["authorization"], "Bearer t");
+        assert_eq!(parse_headers(r#"{"X-Key": "a"}"#).unwrap()["x-key"], "a");
+    }
+
+    #[test]
+    fn what_is_no_header_is_refused_without_quoting_it() {
+        for text in ["S3CR", "S3 CR: x", "{S3CR", "x: S3CR\u{7f}"] {
+            let failure = parse_headers(text).unwrap_err();
+            assert_eq!(failure.reason, Reason::ArtifactCredentialsMissing);
+            assert!(!failure.sentence().contains("S3CR"), "{}", failure.sentence());
+        }
+    }
+
+    #[test]
+    fn a_secret_header_is_not_shown_by_debug() {
+        let headers = parse_headers("X-Key: S3CR").unwrap();
+        assert!(!format!("{headers:?}").contains("S3CR"));
+    }
+}

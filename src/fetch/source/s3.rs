@@ -1,0 +1,291 @@
+//! `s3://BUCKET/KEY`: an object or a prefix of a bucket.
+//!
+//! The requests are ours, and `object_store` signs them: its own paths can't tell the object `a` from the folder marker
+//! `a/`, and its errors hide the store's code.
+
+pub mod access;
+pub mod document;
+
+use std::fmt;
+use std::sync::OnceLock;
+
+use object_store::aws::AwsAuthorizer;
+use object_store::client::{HttpRequest, HttpRequestBody};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::header::{CONTENT_LENGTH, HeaderMap};
+use reqwest::{Client, Method, Response};
+use url::Url;
+
+use crate::catalogue::Reason;
+use crate::fetch::Patience;
+use crate::fetch::client::{host, read_at_most, retry_after};
+use crate::fetch::failure::{Failure, Retry};
+use crate::fetch::retry::persist;
+use crate::fetch::source::{Content, Download, Entry, Object};
+use crate::fetch::uri::last_segment;
+use access::Access;
+use document::{ErrorDocument, ListPage};
+
+/// The signature leaves only these as they are.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const ENCODED_IN_PATH: &AsciiSet = &ENCODED.remove(b'/');
+
+/// Longest answers that are read: one page of a listing has 1,000 keys of up to 1,024 bytes, each up to three
+/// characters long.
+const LONGEST_PAGE: usize = 16 << 20;
+const LONGEST_ERROR: usize = 64 << 10;
+
+/// The header in which S3 says where a bucket really is.
+const BUCKET_REGION: &str = "x-amz-bucket-region";
+
+/// An object or a prefix of a bucket.
+pub struct S3 {
+    client: Client,
+    access: Access,
+    bucket: String,
+    key: String,
+    patience: Patience,
+    /// The region that the store named when ours was wrong.
+    true_region: OnceLock<String>,
+}
+
+/// What is asked of the store, and the right that it takes.
+#[derive(Clone, Copy)]
+enum Ask<'a> {
+    Object(&'a str),
+    List { prefix: &'a str, token: Option<&'a str> },
+}
+
+impl S3 {
+    /// What `key` means in `bucket`.
+    #[must_use]
+    pub const fn new(client: Client, access: Access, bucket: String, key: String, patience: Patience) -> Self {
+        Self { client, access, bucket, key, patience, true_region: OnceLock::new() }
+    }
+
+    /// Finds out whether the key is an object or a prefix. An object of exactly this key wins.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::ArtifactNotFound`] when it is neither, [`Reason::ArtifactEmpty`] when no file is below the prefix.
+    pub async fn look(&self) -> Result<Content, Failure> {
+        let only_prefix = self.key.is_empty() || self.key.ends_with('/');
+        if !only_prefix && let Some(size) = self.size_of_object().await? {
+            let name = last_segment(&self.key).unwrap_or_default().to_owned();
+            return Ok(Content::Object { name, object: Object { key: self.key.clone(), size } });
+        }
+        let prefix = if only_prefix { self.key.clone() } else { format!("{}/", self.key) };
+        let (entries, is_there) = self.list(&prefix).await?;
+        if entries.iter().any(|entry| entry.object.is_some()) {
+            let name = last_segment(&self.key).unwrap_or(&self.bucket).to_owned();
+            return Ok(Content::Folder { name, entries });
+        }
+        if !only_prefix && !is_there {
+            // The store says in its own words that there is no such key.
+            persist(self.patience.attempts, || self.ask(Method::GET, Ask::Object(&self.key))).await?;
+        }
+        let act = format!("nothing is below the prefix {prefix:?} of the bucket {}", self.bucket);
+        Err(Failure::new(Reason::ArtifactEmpty, act))
+    }
+
+    /// Asks for the bytes of the object `key`, once.
+    ///
+    /// # Errors
+    ///
+    /// When the store does not give it.
+    pub async fn read(&self, key: &str) -> Result<Download, Failure> {
+        self.ask(Method::GET, Ask::Object(key)).await.map(Download::new)
+    }
+
+    /// `None` when no object has the key; else its size, if the store tells.
+    async fn size_of_object(&self) -> Result<Option<Option<u64>>, Failure> {
+        let size = |response: &Response| response.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok();
+        match self.ask(Method::HEAD, Ask::Object(&self.key)).await {
+            Ok(response) => return Ok(Some(size(&response))),
+            Err(failure) if failure.reason == Reason::ArtifactNotFound => return Ok(None),
+            // The answer to HEAD has no body, and so no code that tells why; the one to GET has.
+            Err(_) => {}
+        }
+        match persist(self.patience.attempts, || self.ask(Method::GET, Ask::Object(&self.key))).await {
+            Ok(response) => Ok(Some(size(&response))),
+            Err(failure) if failure.provider_code.as_deref() == Some("NoSuchKey") => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Everything below `prefix`, and whether the prefix itself is there, if only as a folder marker.
+    async fn list(&self, prefix: &str) -> Result<(Vec<Entry>, bool), Failure> {
+        let mut entries = Vec::new();
+        let mut is_there = false;
+        let mut token: Option<String> = None;
+        loop {
+            let page = persist(self.patience.attempts, || self.page(prefix, token.as_deref())).await?;
+            for object in page.objects()? {
+                let Some(path) = object.key.strip_prefix(prefix) else {
+                    let act = format!("the store listed {:?}, which is not below {prefix:?}", object.key);
+                    return Err(Failure::new(Reason::ArtifactStoreError, act));
+                };
+                is_there = true;
+                match path.strip_suffix('/') {
+                    _ if path.is_empty() => {}
+                    Some(folder) => entries.push(Entry { path: folder.to_owned(), object: None }),
+                    None => entries.push(Entry { path: path.to_owned(), object: Some(object) }),
+                }
+            }
+            match page.next_continuation_token {
+                Some(next) if page.is_truncated && token.as_ref() != Some(&next) => token = Some(next),
+                _ if page.is_truncated => {
+                    return Err(Failure::new(Reason::ArtifactStoreError, "the store's listing never ends"));
+                }
+                _ => return Ok((entries, is_there)),
+            }
+        }
+    }
+
+    async fn page(&self, prefix: &str, token: Option<&str>) -> Result<ListPage, Failure> {
+        let response = self.ask(Method::GET, Ask::List { prefix, token }).await?;
+        let unreadable = format!("the listing of {} can't be read", host(response.url()));
+        let (body, whole) = read_at_most(response, LONGEST_PAGE).await?;
+        if !whole {
+            return Err(Failure::new(Reason::ArtifactStoreError, unreadable));
+        }
+        document::read(&body).map_err(|error| Failure::new(Reason::ArtifactStoreError, unreadable).caused_by(error))
+    }
+
+    /// Sends one request, and once more to the bucket's true region if the store names it.
+    async fn ask(&self, method: Method, ask: Ask<'_>) -> Result<Response, Failure> {
+        loop {
+            let region = self.true_region.get().unwrap_or(&self.access.region);
+            let url = self.url(ask, region)?;
+            let headers = self.sign(&method, &url, region)?;
+            let request = self.client.request(method.clone(), url.clone()).headers(headers);
+            let response = request.send().await.map_err(|error| Failure::transport(error, &host(&url)))?;
+            if response.status().is_success() {
+                return Ok(response);
+            }
+            let named = response.headers().get(BUCKET_REGION).and_then(|region| region.to_str().ok());
+            if let Some(named) = named.filter(|named| named != region && access::is_region(named))
+                && self.true_region.set(named.to_owned()).is_ok()
+            {
+                tracing::info!("the bucket {} is in the region {named}", self.bucket);
+                continue;
+            }
+            return Err(self.refusal(response, ask).await);
+        }
+    }
+
+    fn url(&self, ask: Ask<'_>, region: &str) -> Result<Url, Failure> {
+        let bucket = self.access.bucket_url(&self.bucket, region);
+        let text = match ask {
+            Ask::Object(key) => format!("{bucket}/{}", utf8_percent_encode(key, ENCODED_IN_PATH)),
+            Ask::List { prefix, token } => {
+                let prefix = utf8_percent_encode(prefix, ENCODED);
+                let token = token.map(|token| format!("&continuation-token={}", utf8_percent_encode(token, ENCODED)));
+                let token = token.unwrap_or_default();
+                format!("{bucket}/?list-type=2&encoding-type=url&prefix={prefix}{token}")
+            }
+        };
+        Url::parse(&text)
+            .map_err(|error| Failure::new(Reason::ArtifactUriInvalid, format!("{text} is no url")).caused_by(error))
+    }
+
+    fn sign(&self, method: &Method, url: &Url, region: &str) -> Result<HeaderMap, Failure> {
+        let Some(credential) = &self.access.credential else { return Ok(HeaderMap::new()) };
+        let unsigned = || Failure::new(Reason::ArtifactUriInvalid, "the request can't be signed");
+        let mut request = HttpRequest::new(HttpRequestBody::empty());
+        request.method_mut().clone_from(method);
+        *request.uri_mut() = url.as_str().parse().map_err(|error| unsigned().caused_by(error))?;
+        AwsAuthorizer::new(credential, "s3", region)
+            .try_authorize(&mut request, None)
+            .map_err(|error| unsigned().caused_by(error))?;
+        Ok(std::mem::take(request.headers_mut()))
+    }
+
+    /// Why the store did not do what was asked.
+    async fn refusal(&self, response: Response, ask: Ask<'_>) -> Failure {
+        let (status, pause) = (response.status(), retry_after(&response));
+        let host = host(response.url());
+        let body = read_at_most(response, LONGEST_ERROR).await.map(|(body, _)| body).unwrap_or_default();
+        let ErrorDocument { code, message } = document::read(&body).unwrap_or_default();
+        let code = code.filter(|code| code.len() <= 64 && code.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+
+        let mut failure = Failure::status(status, pause, String::new());
+        if let Some((reason, retry)) = code.as_deref().and_then(meaning) {
+            (failure.reason, failure.retry) =
+                (reason, pause.filter(|_| retry != Retry::Never).map_or(retry, Retry::After));
+        }
+        let (right, resource) = match ask {
+            Ask::Object(key) => ("s3:GetObject", format!("arn:aws:s3:::{}/{key}", self.bucket)),
+            Ask::List { .. } => ("s3:ListBucket", format!("arn:aws:s3:::{}", self.bucket)),
+        };
+        let mut act = match (failure.reason, ask) {
+            (Reason::ArtifactNotFound, Ask::Object(key)) if code.as_deref() != Some("NoSuchBucket") => {
+                format!("the bucket {} at {host} has no key {key:?}", self.bucket)
+            }
+            (Reason::ArtifactNotFound, _) => format!("{host} has no bucket {}", self.bucket),
+            (Reason::ArtifactForbidden, _) if self.access.credential.is_none() => {
+                format!("{host} does not allow {right} on {resource} without credentials")
+            }
+            (Reason::ArtifactForbidden, _) => format!("{host} does not allow {right} on {resource}"),
+            (Reason::ArtifactUnauthenticated, _) => format!("{host} does not accept the credentials"),
+            _ => format!("{host} answered {status} to {right} on {resource}"),
+        };
+        match (&code, message) {
+            (Some(code), Some(message)) => {
+                act = format!("{act} ({code}: {})", self.access.without_secrets(&message));
+            }
+            (Some(code), None) => act = format!("{act} ({code})"),
+            (None, _) => {}
+        }
+        failure.with_answer(status, code).with_act(act)
+    }
+}
+
+/// What the store's own code means where the status alone does not tell.
+fn meaning(code: &str) -> Option<(Reason, Retry)> {
+    Some(match code {
+        "NoSuchBucket" | "NoSuchKey" | "NoSuchVersion" => (Reason::ArtifactNotFound, Retry::Never),
+        "AccessDenied" | "AllAccessDisabled" | "AccountProblem" | "InvalidObjectState" => {
+            (Reason::ArtifactForbidden, Retry::Never)
+        }
+        "InvalidAccessKeyId"
+        | "SignatureDoesNotMatch"
+        | "ExpiredToken"
+        | "InvalidToken"
+        | "TokenRefreshRequired"
+        | "RequestTimeTooSkewed"
+        | "InvalidSecurity"
+        | "NotSignedUp"
+        | "AuthorizationHeaderMalformed" => (Reason::ArtifactUnauthenticated, Retry::Never),
+        "SlowDown"
+        | "SlowDownRead"
+        | "RequestLimitExceeded"
+        | "Throttling"
+        | "ThrottlingException"
+        | "TooManyRequests" => (Reason::ArtifactStoreThrottled, Retry::Soon),
+        "InvalidBucketName" => (Reason::ArtifactUriInvalid, Retry::Never),
+        _ => return None,
+    })
+}
+
+impl fmt::Display for S3 {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = self.access.bucket_url(&self.bucket, &self.access.region);
+        let who = if self.access.credential.is_some() { "with credentials" } else { "anonymous" };
+        write!(formatter, "{place}, region {}, {who}", self.access.region)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_key_is_not_taken_for_a_missing_right() {
+        for code in ["InvalidAccessKeyId", "SignatureDoesNotMatch"] {
+            assert_eq!(meaning(code).unwrap().0, Reason::ArtifactUnauthenticated);
+        }
+        assert_eq!(meaning("AccessDenied").unwrap().0, Reason::ArtifactForbidden);
+        assert!(meaning("SomethingNew").is_none());
+    }
+}

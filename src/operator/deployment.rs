@@ -1,0 +1,55 @@
+//! The controller of `OnlineDeployment`: observe → plan → act → tell.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+use kube::core::DeserializeGuard;
+use kube_runtime::controller::Action;
+
+use super::cache::Guarded;
+use super::pass::{PassError, Tools, guarded};
+use super::{act, run, tell};
+use crate::api::deployment::{OnlineDeployment, OnlineDeploymentStatus};
+use crate::plan::deployment::plan;
+use crate::plan::status::deployment::failed;
+
+/// The name of the kind in metrics and logs.
+pub(super) const KIND: &str = "OnlineDeployment";
+
+/// One pass, with its failure told.
+pub(super) async fn reconcile(told: Arc<Guarded<OnlineDeployment>>, tools: Arc<Tools>) -> Result<Action, PassError> {
+    let caches = tools.observer.caches();
+    let latest = caches.deployments.get(&told.namespace().unwrap_or_default(), &told.name_any()).unwrap_or(told);
+    let object = match &latest.0 {
+        Ok(object) => Arc::new(object.clone()),
+        Err(invalid) => return run::unreadable::<OnlineDeployment>(&tools, invalid).await,
+    };
+    let outcome = guarded(pass(&tools, Arc::clone(&object))).await;
+    if let Err(error) = &outcome
+        && let Some(failure) = error.failure()
+    {
+        say(&tools, &object, &failed(&object, &failure, Timestamp::now())).await?;
+    }
+    outcome
+}
+
+async fn pass(tools: &Tools, object: Arc<OnlineDeployment>) -> Result<Action, PassError> {
+    let namespace = object.namespace().unwrap_or_default();
+    let seen = tools.observer.deployment(Arc::clone(&object)).await.map_err(PassError::Observe)?;
+    let plan = plan(Timestamp::now(), &tools.config, &seen);
+    tools.metrics.wrote(KIND, "child", plan.changes.len());
+    act::act(&tools.client, &tools.observer, &namespace, plan.changes).await?;
+    say(tools, &object, &plan.status).await?;
+    Ok(run::next(&plan.status.conditions))
+}
+
+async fn say(tools: &Tools, object: &OnlineDeployment, status: &OnlineDeploymentStatus) -> Result<(), PassError> {
+    let before = object.status.as_ref();
+    if let Some(written) = tell::status(&tools.client, object, before, status).await.map_err(PassError::Tell)? {
+        tools.metrics.wrote(KIND, "status", 1);
+        run::log(KIND, &object.metadata, &status.conditions);
+        tools.observer.caches().deployments.wrote(DeserializeGuard(Ok(written)));
+    }
+    Ok(())
+}

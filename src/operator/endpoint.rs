@@ -1,0 +1,72 @@
+//! The controller of `OnlineEndpoint`: observe → plan → act → tell.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::Timestamp;
+use kube::ResourceExt;
+use kube::core::DeserializeGuard;
+use kube_runtime::controller::Action;
+
+use super::cache::Guarded;
+use super::pass::{PassError, Tools, guarded};
+use super::{act, run, tell};
+use crate::api::endpoint::{OnlineEndpoint, OnlineEndpointStatus};
+use crate::plan::build::secret::{PRIMARY, SECONDARY};
+use crate::plan::endpoint::plan;
+use crate::plan::seen::FreshKeys;
+use crate::plan::status::endpoint::failed;
+
+/// The name of the kind in metrics and logs.
+pub(super) const KIND: &str = "OnlineEndpoint";
+
+/// Random bytes of a key: 43 characters of base64url.
+const KEY_BYTES: usize = 32;
+
+/// One pass, with its failure told.
+pub(super) async fn reconcile(told: Arc<Guarded<OnlineEndpoint>>, tools: Arc<Tools>) -> Result<Action, PassError> {
+    let caches = tools.observer.caches();
+    let latest = caches.endpoints.get(&told.namespace().unwrap_or_default(), &told.name_any()).unwrap_or(told);
+    let object = match &latest.0 {
+        Ok(object) => Arc::new(object.clone()),
+        Err(invalid) => return run::unreadable::<OnlineEndpoint>(&tools, invalid).await,
+    };
+    let outcome = guarded(pass(&tools, Arc::clone(&object))).await;
+    if let Err(error) = &outcome
+        && let Some(failure) = error.failure()
+    {
+        say(&tools, &object, &failed(&object, &failure, Timestamp::now())).await?;
+    }
+    outcome
+}
+
+async fn pass(tools: &Tools, object: Arc<OnlineEndpoint>) -> Result<Action, PassError> {
+    let namespace = object.namespace().unwrap_or_default();
+    let seen = tools.observer.endpoint(Arc::clone(&object)).await.map_err(PassError::Observe)?;
+    let plan = plan(Timestamp::now(), &tools.config, &seen, &fresh_keys()?);
+    tools.metrics.wrote(KIND, "child", plan.changes.len());
+    act::act(&tools.client, &tools.observer, &namespace, plan.changes).await?;
+    say(tools, &object, &plan.status).await?;
+    Ok(run::next(&plan.status.conditions))
+}
+
+async fn say(tools: &Tools, object: &OnlineEndpoint, status: &OnlineEndpointStatus) -> Result<(), PassError> {
+    let before = object.status.as_ref();
+    if let Some(written) = tell::status(&tools.client, object, before, status).await.map_err(PassError::Tell)? {
+        tools.metrics.wrote(KIND, "status", 1);
+        run::log(KIND, &object.metadata, &status.conditions);
+        tools.observer.caches().endpoints.wrote(DeserializeGuard(Ok(written)));
+    }
+    Ok(())
+}
+
+/// Keys for an endpoint that has none yet.
+fn fresh_keys() -> Result<FreshKeys, PassError> {
+    let key = || {
+        let mut bytes = [0_u8; KEY_BYTES];
+        getrandom::fill(&mut bytes).map(|()| URL_SAFE_NO_PAD.encode(bytes))
+    };
+    let keys = [PRIMARY, SECONDARY].into_iter().map(|name| Ok((name, key()?))).collect::<Result<_, _>>();
+    keys.map(FreshKeys).map_err(PassError::Randomness)
+}

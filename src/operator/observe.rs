@@ -1,0 +1,226 @@
+//! Every read.
+
+use std::collections::HashMap;
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::api::Api;
+use kube::core::{DeserializeGuard, ObjectMeta, PartialObjectMeta};
+use kube::{Client, Resource, ResourceExt};
+use kube_runtime::reflector::ObjectRef;
+use serde::de::DeserializeOwned;
+
+use super::cache::{Cache, Caches, has_label};
+use crate::api::deployment::OnlineDeployment;
+use crate::api::endpoint::OnlineEndpoint;
+use crate::api::instance_type::{InstanceTypeSpec, built_in};
+use crate::api::{label, name};
+use crate::plan::build::secret;
+use crate::plan::endpoint::{generates_keys, keys_secret_name};
+use crate::plan::seen::{Found, SeenDeployment, SeenEndpoint, SeenKeys, SeenMember, SeenOwner, is_controlled_by};
+use crate::plan::validate;
+
+/// Reads around our objects: from the caches, and from the API server where a cache has nothing to say.
+pub(super) struct Observer {
+    client: Client,
+    caches: Arc<Caches>,
+    /// What each Secret lets in, so that it is read once for each of its versions. Digests only.
+    keys: Mutex<HashMap<ObjectRef<Secret>, KnownKeys>>,
+}
+
+/// What one version of a Secret lets in.
+#[derive(Clone)]
+struct KnownKeys {
+    resource_version: Option<String>,
+    keys: SeenKeys,
+}
+
+impl Observer {
+    pub(super) fn new(client: Client, caches: Arc<Caches>) -> Self {
+        Self { client, caches, keys: Mutex::new(HashMap::new()) }
+    }
+
+    pub(super) fn caches(&self) -> &Caches {
+        &self.caches
+    }
+
+    /// The state around a deployment.
+    pub(super) async fn deployment(&self, object: Arc<OnlineDeployment>) -> Result<SeenDeployment, kube::Error> {
+        let caches = &*self.caches;
+        let (namespace, resource) = (object.namespace().unwrap_or_default(), object.name_any());
+        let uid = object.uid().unwrap_or_default();
+        let rival = caches
+            .deployments
+            .select(&namespace, |other| other.0.as_ref().is_ok_and(|other| validate::is_older_namesake(other, &object)))
+            .first()
+            .map(|other| other.name_any());
+        let deployment = self.find(&caches.kubernetes_deployments, &namespace, &resource, &uid).await?;
+        let service = self.find(&caches.services, &namespace, &name::instances_service(&resource), &uid).await?;
+        Ok(SeenDeployment {
+            endpoint: self.owner(&namespace, &object.spec.endpoint_name),
+            rival,
+            instance_type: self.instance_type(&object.spec.instance_type),
+            deployment,
+            service,
+            replica_sets: caches
+                .replica_sets
+                .select(&namespace, |set| has_label(set, label::ONLINE_DEPLOYMENT, &resource)),
+            pods: caches.pods.select(&namespace, |pod| has_label(pod, label::ONLINE_DEPLOYMENT, &resource)),
+            object,
+        })
+    }
+
+    /// The state around an endpoint.
+    pub(super) async fn endpoint(&self, object: Arc<OnlineEndpoint>) -> Result<SeenEndpoint, kube::Error> {
+        let caches = &*self.caches;
+        let (namespace, endpoint) = (object.namespace().unwrap_or_default(), object.name_any());
+        let uid = object.uid().unwrap_or_default();
+        let (generated, keys) = self.keys(&object, &namespace, &uid).await?;
+        let of_this = caches.deployments.select(&namespace, |deployment| {
+            // One that can't be read may be anybody's; its entry is kept where there is one.
+            deployment.0.as_ref().map_or(true, |deployment| deployment.spec.endpoint_name == endpoint)
+        });
+        let (mut deployments, mut unreadable) = (Vec::new(), Vec::new());
+        for told in of_this {
+            let latest = caches.deployments.get(&namespace, &told.name_any()).unwrap_or(told);
+            match &latest.0 {
+                Ok(deployment) => deployments.push(SeenMember {
+                    reachable_instances: self.reachable_instances(&namespace, &deployment.name_any()),
+                    object: Arc::new(deployment.clone()),
+                }),
+                Err(invalid) => unreadable.extend(invalid.metadata.name.clone()),
+            }
+        }
+        Ok(SeenEndpoint {
+            keys,
+            generated_secret: generated,
+            service: self.find(&caches.services, &namespace, &endpoint, &uid).await?,
+            service_account: self
+                .find(&caches.service_accounts, &namespace, &name::service_account(&endpoint), &uid)
+                .await?,
+            route: self.find(&caches.routes, &namespace, &endpoint, &uid).await?,
+            deployments,
+            unreadable,
+            object,
+        })
+    }
+
+    /// What stands under a name: from the cache, and when it knows nothing from the API server, since objects without
+    /// our label are not watched.
+    async fn find<K>(&self, cache: &Cache<K>, namespace: &str, name: &str, owner: &str) -> Result<Found<K>, kube::Error>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned + Clone + Debug + 'static,
+    {
+        let object = match cache.get(namespace, name) {
+            Some(object) => Some(object),
+            None => Api::<K>::namespaced(self.client.clone(), namespace).get_opt(name).await?.map(Arc::new),
+        };
+        Ok(found(object, |object| object.meta(), owner))
+    }
+
+    fn owner(&self, namespace: &str, endpoint: &str) -> SeenOwner {
+        match self.caches.endpoints.get(namespace, endpoint).as_deref() {
+            Some(DeserializeGuard(Ok(endpoint))) if endpoint.metadata.deletion_timestamp.is_none() => {
+                SeenOwner::Present(Arc::new(endpoint.clone()))
+            }
+            Some(DeserializeGuard(Err(invalid))) => SeenOwner::Unreadable(invalid.error.clone()),
+            Some(DeserializeGuard(Ok(_))) | None => SeenOwner::Missing,
+        }
+    }
+
+    /// An object of this name replaces the built-in one; one that can't be read stands for nothing.
+    fn instance_type(&self, name: &str) -> Option<InstanceTypeSpec> {
+        match self.caches.instance_types.get(&ObjectRef::new(name)) {
+            Some(object) => object.0.as_ref().ok().map(|object| object.spec.clone()),
+            None => built_in(name),
+        }
+    }
+
+    fn reachable_instances(&self, namespace: &str, resource: &str) -> usize {
+        let service = name::instances_service(resource);
+        let ready = |slice: &EndpointSlice| {
+            slice
+                .endpoints
+                .iter()
+                .filter(|endpoint| endpoint.conditions.as_ref().and_then(|conditions| conditions.ready) == Some(true))
+                .count()
+        };
+        self.caches
+            .slices
+            .state_filter(|slice| {
+                slice.namespace().as_deref() == Some(namespace) && has_label(slice, label::SERVICE_NAME, &service)
+            })
+            .iter()
+            .map(|slice| ready(slice))
+            .sum()
+    }
+
+    /// The generated Secret, and what the Secret in use lets in.
+    async fn keys(
+        &self,
+        object: &OnlineEndpoint,
+        namespace: &str,
+        uid: &str,
+    ) -> Result<(Found<PartialObjectMeta<Secret>>, SeenKeys), kube::Error> {
+        let caches = &*self.caches;
+        let generated = name::keys_secret(&object.name_any());
+        if generates_keys(object) {
+            if let Some(known) = caches.secrets.get(namespace, &generated) {
+                let keys = self.secret(namespace, &generated, known.resource_version()).await?;
+                // Labels are cut in the cache, owner references are not.
+                return Ok((found(Some(known), |known| &known.metadata, uid), keys));
+            }
+            let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
+            let there = api.get_opt(&generated).await?;
+            let keys = there.as_ref().map_or(SeenKeys::Absent, |there| self.remember(there));
+            let metadata = there.map(|there| Arc::new(partial(there.metadata)));
+            return Ok((found(metadata, |metadata| &metadata.metadata, uid), keys));
+        }
+        // Made before the user brought his own; in the cache by now.
+        let left = found(caches.secrets.get(namespace, &generated), |left| &left.metadata, uid);
+        let keys = match keys_secret_name(object) {
+            Some(own) => match caches.secrets.get(namespace, &own) {
+                Some(known) => self.secret(namespace, &own, known.resource_version()).await?,
+                None => SeenKeys::Absent,
+            },
+            None => SeenKeys::Absent,
+        };
+        Ok((left, keys))
+    }
+
+    async fn secret(&self, namespace: &str, name: &str, version: Option<String>) -> Result<SeenKeys, kube::Error> {
+        let key = ObjectRef::new(name).within(namespace);
+        let remembered = self.keys.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        if let Some(known) = remembered
+            && known.resource_version == version
+        {
+            return Ok(known.keys);
+        }
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
+        Ok(api.get_opt(name).await?.map_or(SeenKeys::Absent, |secret| self.remember(&secret)))
+    }
+
+    /// Keeps the digests of a Secret that was read or written.
+    pub(super) fn remember(&self, secret: &Secret) -> SeenKeys {
+        let keys = secret::digests(secret.data.as_ref().unwrap_or(&std::collections::BTreeMap::new()));
+        let entry = KnownKeys { resource_version: secret.resource_version(), keys: keys.clone() };
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner).insert(ObjectRef::from_obj(secret), entry);
+        keys
+    }
+}
+
+/// Metadata alone, as the caches hold it.
+pub(super) fn partial<K>(metadata: ObjectMeta) -> PartialObjectMeta<K> {
+    PartialObjectMeta { types: None, metadata, _phantom: std::marker::PhantomData }
+}
+
+fn found<K>(object: Option<Arc<K>>, metadata: impl Fn(&K) -> &ObjectMeta, owner: &str) -> Found<K> {
+    match object {
+        None => Found::Absent,
+        Some(object) if is_controlled_by(metadata(&object), owner) => Found::Ours(object),
+        Some(_) => Found::Foreign,
+    }
+}

@@ -1,0 +1,211 @@
+//! Both controllers, from the first watch to the last pass.
+
+use std::convert::Infallible;
+use std::fmt::Debug;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::channel::mpsc::Receiver;
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt};
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::api::{Api, Patch, PatchParams};
+use kube::core::ObjectMeta;
+use kube::core::error_boundary::InvalidObject;
+use kube::{Client, Resource};
+use kube_runtime::controller::{self, Action, applier};
+use kube_runtime::reflector::{ObjectRef, Store};
+use prometheus_client::registry::Registry;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::backoff::Backoff;
+use super::metrics::Metrics;
+use super::observe::Observer;
+use super::pass::{PassError, Tools};
+use super::{deployment, endpoint, watch};
+use crate::api::condition::{self, reason};
+use crate::api::label::MANAGER;
+use crate::plan::Config;
+use crate::process::readiness::Readiness;
+
+/// The part of the operator's readiness that this room sets.
+pub const CACHES: &str = "caches";
+
+/// Pause before a name that somebody else holds is looked at again: his objects are not watched.
+const CONFLICT_PAUSE: Duration = Duration::from_secs(30);
+/// The API server's answer to a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How the operator runs.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What plans need to know.
+    pub plan: Config,
+    /// The only namespace to look at; all without it.
+    pub namespace: Option<String>,
+    /// Passes of each kind at the same time.
+    pub concurrency: u16,
+}
+
+/// Why the operator ended.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The configuration for reaching the API server can't be found.
+    #[error("finding the Kubernetes API server failed")]
+    Infer(#[source] Box<kube::config::InferConfigError>),
+    /// The client could not be made.
+    #[error("making a client for the Kubernetes API server failed")]
+    Client(#[source] kube::Error),
+    /// A watch ended before it began.
+    #[error("a watch ended before its first answer")]
+    Watch(#[from] kube_runtime::reflector::store::WriterDropped),
+}
+
+/// Runs until `shutdown`; passes that are under way are finished.
+///
+/// # Errors
+/// [`RunError`], when the start fails.
+pub async fn run(
+    settings: Settings,
+    readiness: &Readiness,
+    registry: &mut Registry,
+    shutdown: CancellationToken,
+) -> Result<impl Future<Output = Result<(), RunError>> + use<>, RunError> {
+    let mut config = kube::Config::infer().await.map_err(|error| RunError::Infer(Box::new(error)))?;
+    // Retries are ours, at the level of a pass: the client's own may take minutes inside one call.
+    config.default_retry = false;
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
+    let client = Client::try_from(config).map_err(RunError::Client)?;
+    let (metrics, readiness) = (Metrics::new(registry), readiness.clone());
+    Ok(async move {
+        let tasks = TaskTracker::new();
+        let (caches, queued) = watch::start(&client, settings.namespace.as_deref(), &tasks, &shutdown);
+        let (endpoints, deployments) = (caches.endpoints.store().clone(), caches.deployments.store().clone());
+        tokio::select! {
+            filled = watch::filled(&caches) => filled?,
+            () = shutdown.cancelled() => return Ok(()),
+        }
+        readiness.set(CACHES, true);
+        tracing::info!("the caches are filled; reconciling");
+        let observer = Observer::new(client.clone(), caches);
+        let tools = Arc::new(Tools { client, observer, config: settings.plan, metrics });
+        tokio::join!(
+            control(endpoint::KIND, endpoints, queued.endpoints, settings.concurrency, &tools, |object, tools| {
+                endpoint::reconcile(object, tools).boxed()
+            }),
+            control(
+                deployment::KIND,
+                deployments,
+                queued.deployments,
+                settings.concurrency,
+                &tools,
+                |object, tools| { deployment::reconcile(object, tools).boxed() }
+            ),
+        );
+        tasks.close();
+        tasks.wait().await;
+        Ok(())
+    })
+}
+
+/// A pass under way.
+type OnePass = BoxFuture<'static, Result<Action, PassError>>;
+
+/// One controller: its queue, its backoff, its metrics.
+async fn control<K>(
+    kind: &'static str,
+    store: Store<K>,
+    queue: Receiver<ObjectRef<K>>,
+    concurrency: u16,
+    tools: &Arc<Tools>,
+    reconcile: fn(Arc<K>, Arc<Tools>) -> OnePass,
+) where
+    K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
+{
+    let backoff = Arc::new(Backoff::new());
+    let failures = Arc::clone(&backoff);
+    let timed = move |object: Arc<K>, tools: Arc<Tools>| {
+        let (begin, key, failures) = (Instant::now(), ObjectRef::from_obj(&*object), Arc::clone(&failures));
+        async move {
+            let outcome = reconcile(object, Arc::clone(&tools)).await;
+            if outcome.is_ok() {
+                failures.succeeded(&key);
+            }
+            tools.metrics.passed(kind, if outcome.is_ok() { "done" } else { "failed" }, begin.elapsed());
+            outcome
+        }
+        .boxed()
+    };
+    let policy = move |object: Arc<K>, error: &PassError, _: Arc<Tools>| {
+        let pause = backoff.failed(ObjectRef::from_obj(&*object), getrandom::u32().unwrap_or(u32::MAX));
+        let metadata = object.meta();
+        tracing::warn!(
+            kind,
+            namespace = metadata.namespace,
+            name = metadata.name,
+            error = error as &dyn std::error::Error,
+            again_in = ?pause,
+            "a pass failed"
+        );
+        Action::requeue(pause)
+    };
+    let queue = queue.map(Ok::<_, Infallible>);
+    let config = controller::Config::default().concurrency(concurrency);
+    // Failures are told by the policy above; an object that is gone meanwhile needs no pass.
+    applier(timed, policy, Arc::clone(tools), store, queue, config).for_each(|_| std::future::ready(())).await;
+}
+
+/// When to look again without an event.
+pub(super) fn next(conditions: &[Condition]) -> Action {
+    let conflict =
+        |condition: &Condition| condition.type_ == condition::READY && condition.reason == reason::NAME_CONFLICT;
+    if conditions.iter().any(conflict) { Action::requeue(CONFLICT_PAUSE) } else { Action::await_change() }
+}
+
+/// One line for each status that was written.
+pub(super) fn log(kind: &'static str, metadata: &ObjectMeta, conditions: &[Condition]) {
+    let ready = conditions.iter().find(|condition| condition.type_ == condition::READY);
+    tracing::info!(
+        kind,
+        namespace = metadata.namespace,
+        name = metadata.name,
+        ready = ready.map(|ready| ready.status.as_str()),
+        reason = ready.map(|ready| ready.reason.as_str()),
+        message = ready.map(|ready| ready.message.as_str()),
+        "status"
+    );
+}
+
+/// An object that can't be decoded: said so on the object itself, and nothing else is touched.
+pub(super) async fn unreadable<K>(tools: &Tools, invalid: &InvalidObject) -> Result<Action, PassError>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+{
+    let metadata = &invalid.metadata;
+    let name = metadata.name.clone().unwrap_or_default();
+    let api: Api<kube::core::DeserializeGuard<K>> =
+        Api::namespaced(tools.client.clone(), metadata.namespace.as_deref().unwrap_or_default());
+    let patch = json!({
+        "apiVersion": K::api_version(&()),
+        "kind": K::kind(&()),
+        "metadata": {"name": name, "uid": metadata.uid},
+        "status": {"conditions": [{
+            "type": condition::READY,
+            "status": "False",
+            "reason": reason::INVALID_SPEC,
+            "message": format!("this version can't read the object: {}", invalid.error),
+            "observedGeneration": metadata.generation,
+            // Fixed, so that a second pass writes the same: the object can't be read to find the time before.
+            "lastTransitionTime": metadata.creation_timestamp,
+        }]},
+    });
+    // A manager of its own: it must not take the fields of a status that could be read.
+    let parameters = PatchParams::apply(&format!("{MANAGER}-unreadable")).force();
+    api.patch_status(&name, &parameters, &Patch::Apply(patch)).await.map_err(PassError::Tell)?;
+    Ok(Action::await_change())
+}

@@ -1,0 +1,123 @@
+//! The plan for one `OnlineDeployment`.
+
+use jiff::Timestamp;
+
+use super::change::{self, Change, Child, TargetKind};
+use super::diagnose::{self, Diagnosis, Fault};
+use super::seen::{SeenDeployment, SeenOwner};
+use super::status::deployment::{self as status, Verdict};
+use super::validate::{self, Problem, Valid};
+use super::{Config, build};
+use crate::api::condition::reason;
+use crate::api::deployment::OnlineDeploymentStatus;
+use crate::api::endpoint::OnlineEndpoint;
+use crate::api::name;
+
+/// What to do and what to say.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Writes, in order.
+    pub changes: Vec<Change>,
+    /// The status as it is to be.
+    pub status: OnlineDeploymentStatus,
+}
+
+/// Decides for one deployment.
+#[must_use]
+pub fn plan(now: Timestamp, config: &Config, seen: &SeenDeployment) -> Plan {
+    let (changes, verdict) = decide(config, seen);
+    Plan { changes, status: status::of(&seen.object, &verdict, now) }
+}
+
+fn decide<'a>(config: &Config, seen: &'a SeenDeployment) -> (Vec<Change>, Verdict<'a>) {
+    let object = &seen.object;
+    let blocked = |reason, message, waiting| Verdict::Blocked { reason, message, waiting };
+    if object.metadata.deletion_timestamp.is_some() {
+        // What we made goes with its owner.
+        return (Vec::new(), blocked(reason::PROVISIONING, "being deleted".to_owned(), true));
+    }
+    let endpoint = match &seen.endpoint {
+        SeenOwner::Present(endpoint) => endpoint,
+        SeenOwner::Unreadable(why) => {
+            let message = format!("OnlineEndpoint {:?} can't be read: {why}", object.spec.endpoint_name);
+            return (Vec::new(), blocked(reason::INVALID_SPEC, message, false));
+        }
+        SeenOwner::Missing => {
+            // Nobody can reach its instances, and they would hold their cores for nothing.
+            let gone = [
+                change::delete(TargetKind::Deployment, &seen.deployment),
+                change::delete(TargetKind::Service, &seen.service),
+            ];
+            let message = format!(
+                "OnlineEndpoint {:?} does not exist; the instances start once it does",
+                object.spec.endpoint_name
+            );
+            return (gone.into_iter().flatten().collect(), blocked(reason::ENDPOINT_NOT_FOUND, message, true));
+        }
+    };
+    if let Some(conflict) = conflict(seen) {
+        return (Vec::new(), blocked(reason::NAME_CONFLICT, conflict, false));
+    }
+    match validate::deployment(seen) {
+        Ok(valid) => carry_out(config, seen, endpoint, &valid),
+        // What runs goes on running: a bad change takes nothing away.
+        Err(Problem { reason, message }) => {
+            let mut diagnosis = Diagnosis { fault: Some(Fault::new(reason, message)), ..Diagnosis::default() };
+            if let Some(there) = seen.deployment.ours() {
+                diagnosis.phases = diagnose::current_revision(seen).phases;
+                return (Vec::new(), running(diagnosis, Some(there), false, true));
+            }
+            (Vec::new(), running(diagnosis, None, false, true))
+        }
+    }
+}
+
+fn carry_out<'a>(
+    config: &Config,
+    seen: &'a SeenDeployment,
+    endpoint: &OnlineEndpoint,
+    valid: &Valid<'_>,
+) -> (Vec<Change>, Verdict<'a>) {
+    let object = &*seen.object;
+    let needs_download = valid.model.is_some() || valid.code.is_some();
+    let service = change::apply(build::service::of_instances(object, valid), &seen.service, Child::Service);
+    let wanted = build::deployment::of(object, valid, endpoint, &seen.deployment, config);
+    let deployment = change::apply(wanted, &seen.deployment, Child::Deployment);
+    let applied = deployment.is_none();
+    let mut diagnosis = diagnose::current_revision(seen);
+    if !applied {
+        // What is seen speaks of the revision before this change.
+        diagnosis.fault = None;
+    }
+    let there = seen.deployment.ours();
+    // The Service first: gateways know the instances as soon as they are ready.
+    (service.into_iter().chain(deployment).collect(), running(diagnosis, there, applied, needs_download))
+}
+
+fn running(
+    diagnosis: Diagnosis,
+    deployment: Option<&k8s_openapi::api::apps::v1::Deployment>,
+    applied: bool,
+    needs_download: bool,
+) -> Verdict<'_> {
+    Verdict::Running { diagnosis, deployment, applied, needs_download }
+}
+
+fn conflict(seen: &SeenDeployment) -> Option<String> {
+    let resource = seen.object.metadata.name.as_deref().unwrap_or_default();
+    if let Some(rival) = &seen.rival {
+        return Some(format!(
+            "OnlineDeployment {rival:?} has the deploymentName {:?} in this endpoint already; choose another",
+            validate::deployment_name(&seen.object)
+        ));
+    }
+    let foreign =
+        |kind: &str, name: &str| Some(format!("{kind} {name:?} belongs to somebody else; rename or remove it"));
+    if seen.deployment.is_foreign() {
+        return foreign("Deployment", resource);
+    }
+    if seen.service.is_foreign() {
+        return foreign("Service", &name::instances_service(resource));
+    }
+    None
+}

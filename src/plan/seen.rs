@@ -1,0 +1,131 @@
+//! What a plan may look at: the state of the cluster when the pass began. No other input exists.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::core::v1::{Pod, Secret, Service, ServiceAccount};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::core::PartialObjectMeta;
+
+use crate::api::deployment::OnlineDeployment;
+use crate::api::endpoint::OnlineEndpoint;
+use crate::api::endpoint_route::EndpointRoute;
+use crate::api::instance_type::InstanceTypeSpec;
+
+/// What stands under a name that we need.
+#[derive(Clone, Debug)]
+pub enum Found<K> {
+    /// Nothing.
+    Absent,
+    /// The object that we made.
+    Ours(Arc<K>),
+    /// Somebody else's object: never touched.
+    Foreign,
+}
+
+impl<K> Found<K> {
+    /// Our object, when there is one.
+    #[must_use]
+    pub fn ours(&self) -> Option<&K> {
+        match self {
+            Self::Ours(object) => Some(object),
+            Self::Absent | Self::Foreign => None,
+        }
+    }
+
+    /// Whether somebody else's object stands there.
+    #[must_use]
+    pub const fn is_foreign(&self) -> bool {
+        matches!(self, Self::Foreign)
+    }
+}
+
+/// Whether `metadata` names `uid` as its controller.
+#[must_use]
+pub fn is_controlled_by(metadata: &ObjectMeta, uid: &str) -> bool {
+    metadata.owner_references.iter().flatten().any(|owner| owner.controller == Some(true) && owner.uid == uid)
+}
+
+/// The state around one `OnlineDeployment`.
+#[derive(Clone, Debug)]
+pub struct SeenDeployment {
+    /// The object itself.
+    pub object: Arc<OnlineDeployment>,
+    /// Its endpoint.
+    pub endpoint: SeenOwner,
+    /// An older `OnlineDeployment` of the same endpoint with the same deploymentName.
+    pub rival: Option<String>,
+    /// What `spec.instanceType` stands for.
+    pub instance_type: Option<InstanceTypeSpec>,
+    /// The Deployment.
+    pub deployment: Found<Deployment>,
+    /// The headless Service.
+    pub service: Found<Service>,
+    /// The `ReplicaSets` of the Deployment.
+    pub replica_sets: Vec<Arc<PartialObjectMeta<ReplicaSet>>>,
+    /// The pods of all revisions.
+    pub pods: Vec<Arc<Pod>>,
+}
+
+/// The endpoint of a deployment.
+#[derive(Clone, Debug)]
+pub enum SeenOwner {
+    /// It does not exist.
+    Missing,
+    /// It is there.
+    Present(Arc<OnlineEndpoint>),
+    /// It is there and can't be read; nothing is changed until it can.
+    Unreadable(String),
+}
+
+/// The state around one `OnlineEndpoint`.
+#[derive(Clone, Debug)]
+pub struct SeenEndpoint {
+    /// The object itself.
+    pub object: Arc<OnlineEndpoint>,
+    /// The Secret that holds the keys: the user's or ours.
+    pub keys: SeenKeys,
+    /// The generated Secret, also when the user's own is in use now.
+    pub generated_secret: Found<PartialObjectMeta<Secret>>,
+    /// The Service with the endpoint's in-cluster name.
+    pub service: Found<Service>,
+    /// The generated service account.
+    pub service_account: Found<PartialObjectMeta<ServiceAccount>>,
+    /// The routing table.
+    pub route: Found<EndpointRoute>,
+    /// The deployments that name this endpoint.
+    pub deployments: Vec<SeenMember>,
+    /// Deployments that name this endpoint and can't be read; their entries in the route stay as they are.
+    pub unreadable: Vec<String>,
+}
+
+/// The keys of an endpoint, as digests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SeenKeys {
+    /// The Secret does not exist.
+    Absent,
+    /// It lacks these keys.
+    Incomplete(Vec<&'static str>),
+    /// SHA-256 of each key, in lower-case hexadecimal.
+    Digests(Vec<String>),
+}
+
+/// One deployment, as its endpoint sees it.
+#[derive(Clone, Debug)]
+pub struct SeenMember {
+    /// The object.
+    pub object: Arc<OnlineDeployment>,
+    /// Instances that a gateway can reach now.
+    pub reachable_instances: usize,
+}
+
+/// Fresh keys for an endpoint, made by the caller from a system source of randomness.
+#[derive(Clone, PartialEq, Eq)]
+pub struct FreshKeys(pub BTreeMap<&'static str, String>);
+
+impl std::fmt::Debug for FreshKeys {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("FreshKeys")
+    }
+}

@@ -1,0 +1,275 @@
+//! What CEL can't see: a spec and its surroundings → something that can be built, or the problem in the user's words.
+
+use std::collections::BTreeMap;
+
+use super::seen::SeenDeployment;
+use crate::api::artifact::{Artifact, ArtifactKind, Delivery, FolderPlacement};
+use crate::api::deployment::{InferenceConfig, OnlineDeployment, OnlineDeploymentSpec, Resources};
+use crate::api::instance_type::InstanceTypeSpec;
+use crate::api::name;
+use crate::api::units::Quantity;
+use crate::catalogue::Reason;
+
+/// Root of Azure ML's model folders.
+const MODEL_ROOT: &str = "/var/azureml-app/azureml-models";
+/// Folder of Azure ML's code folders.
+const CODE_ROOT: &str = "/var/azureml-app";
+/// Where Secrets with credentials are mounted in the storage initializer.
+const CREDENTIALS_ROOT: &str = "/var/run/mooring/credentials";
+/// Schemes that the storage initializer downloads from.
+const DOWNLOADED: [&str; 3] = ["http", "https", "s3"];
+
+/// A spec that can be built.
+#[derive(Clone, Debug)]
+pub struct Valid<'a> {
+    /// The spec.
+    pub spec: &'a OnlineDeploymentSpec,
+    /// Name of the `OnlineDeployment` object.
+    pub resource: &'a str,
+    /// What its instance type stands for.
+    pub instance_type: &'a InstanceTypeSpec,
+    /// Requests and limits of each instance.
+    pub resources: Resources,
+    /// Ports and paths of the server.
+    pub routes: InferenceConfig,
+    /// The model, when there is one.
+    pub model: Option<Placed>,
+    /// The code, when there is any.
+    pub code: Option<Placed>,
+}
+
+/// An artifact with its place in the pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// What the storage initializer is told.
+    pub artifact: Artifact,
+    /// The folder that environment variables point to: `AZUREML_MODEL_DIR`, `AML_APP_ROOT` without the script's own.
+    pub directory: String,
+    /// How it gets there.
+    pub volume: Volume,
+    /// The Secret with the store's credentials.
+    pub credentials_secret: Option<String>,
+}
+
+/// What is mounted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Volume {
+    /// An empty folder that the storage initializer fills.
+    Empty,
+    /// A `ConfigMap`, whose keys are files.
+    ConfigMap {
+        /// Its name.
+        name: String,
+    },
+    /// A path of a persistent volume claim, mounted read-only below `directory`.
+    Claim {
+        /// Its name.
+        claim: String,
+        /// The path in it, without slashes around.
+        path: String,
+    },
+}
+
+/// Why a spec can't be carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The cause.
+    pub reason: Reason,
+    /// The facts.
+    pub message: String,
+}
+
+/// The name that traffic and the pin header use.
+#[must_use]
+pub fn deployment_name(object: &OnlineDeployment) -> &str {
+    object.spec.deployment_name.as_deref().or(object.metadata.name.as_deref()).unwrap_or_default()
+}
+
+/// Ports and paths of a deployment's server.
+#[must_use]
+pub fn routes(spec: &OnlineDeploymentSpec) -> InferenceConfig {
+    spec.environment.inference_config.clone().unwrap_or_else(InferenceConfig::standard)
+}
+
+/// Checks a deployment against its surroundings.
+///
+/// # Errors
+/// The first problem, in the order of the provisioning stages.
+pub fn deployment(seen: &SeenDeployment) -> Result<Valid<'_>, Problem> {
+    let spec = &seen.object.spec;
+    let model = spec.model.as_ref().map(|model| {
+        let model_name = model.name.clone().unwrap_or_else(|| name::from_uri(&model.uri));
+        let root = spec.model_mount_path.as_deref().unwrap_or(MODEL_ROOT).trim_end_matches('/');
+        let directory = format!("{root}/{model_name}/{}", model.version);
+        let asked = Asked {
+            kind: ArtifactKind::Model,
+            uri: &model.uri,
+            directory,
+            folder: FolderPlacement::SubFolder,
+            sha256: model.sha256.as_ref().map(|digest| digest.to_ascii_lowercase()),
+            credentials_secret: model.credentials_secret_name.clone(),
+            required_file: None,
+        };
+        place(asked)
+    });
+    let code = spec.code_configuration.as_ref().map(|configuration| {
+        let source = &configuration.code;
+        if let Some(config_map) = &source.config_map_name {
+            let directory = format!("{CODE_ROOT}/{config_map}");
+            return Ok(Placed {
+                artifact: Artifact {
+                    kind: ArtifactKind::Code,
+                    uri: format!("configmap://{config_map}"),
+                    delivery: Delivery::Mounted { path: directory.clone() },
+                    sha256: None,
+                    credentials_directory: None,
+                    required_file: Some(configuration.scoring_script.clone()),
+                },
+                directory,
+                volume: Volume::ConfigMap { name: config_map.clone() },
+                credentials_secret: None,
+            });
+        }
+        let uri = source.uri.as_deref().unwrap_or_default();
+        place(Asked {
+            kind: ArtifactKind::Code,
+            uri,
+            directory: format!("{CODE_ROOT}/{}", name::from_uri(uri)),
+            folder: FolderPlacement::Direct,
+            sha256: None,
+            credentials_secret: source.credentials_secret_name.clone(),
+            required_file: Some(configuration.scoring_script.clone()),
+        })
+    });
+    let (model, code) = (model.transpose()?, code.transpose()?);
+    let instance_type = seen.instance_type.as_ref().ok_or_else(|| Problem {
+        reason: Reason::InstanceTypeNotFound,
+        message: format!("there is no InstanceType {:?}", spec.instance_type),
+    })?;
+    let resources = resources(spec, instance_type)?;
+    Ok(Valid {
+        spec,
+        resource: seen.object.metadata.name.as_deref().unwrap_or_default(),
+        instance_type,
+        resources,
+        routes: routes(spec),
+        model,
+        code,
+    })
+}
+
+struct Asked<'a> {
+    kind: ArtifactKind,
+    uri: &'a str,
+    directory: String,
+    folder: FolderPlacement,
+    sha256: Option<String>,
+    credentials_secret: Option<String>,
+    required_file: Option<String>,
+}
+
+fn place(asked: Asked<'_>) -> Result<Placed, Problem> {
+    let Asked { kind, uri, directory, folder, sha256, credentials_secret, required_file } = asked;
+    let invalid = |why: String| Problem {
+        reason: Reason::ArtifactUriInvalid,
+        message: format!("the {} uri {why}", kind.as_str()),
+    };
+    let (scheme, rest) =
+        uri.split_once("://").ok_or_else(|| invalid("has no scheme such as https:// or s3://".to_owned()))?;
+    let (delivery, volume) = if scheme == "pvc" {
+        let (claim, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let path = path.trim_matches('/');
+        if claim.is_empty() {
+            return Err(invalid("names no claim; it must look like pvc://CLAIM/PATH".to_owned()));
+        }
+        if path.split('/').any(|part| part == ".." || part == ".") {
+            return Err(invalid("must not hold '.' or '..'".to_owned()));
+        }
+        let leaf = if path.is_empty() { claim } else { name::last_segment(path) };
+        let path_in_pod = match folder {
+            FolderPlacement::SubFolder => format!("{directory}/{leaf}"),
+            FolderPlacement::Direct => directory.clone(),
+        };
+        let volume = Volume::Claim { claim: claim.to_owned(), path: path.to_owned() };
+        (Delivery::Mounted { path: path_in_pod }, volume)
+    } else if DOWNLOADED.contains(&scheme) {
+        (Delivery::Download { directory: directory.clone(), folder }, Volume::Empty)
+    } else {
+        return Err(invalid(format!(
+            "has the scheme {scheme}://; known are {}:// and pvc://",
+            DOWNLOADED.join("://, ")
+        )));
+    };
+    Ok(Placed {
+        artifact: Artifact {
+            kind,
+            uri: uri.to_owned(),
+            delivery,
+            sha256,
+            credentials_directory: credentials_secret.as_ref().map(|_| credentials_directory(kind)),
+            required_file,
+        },
+        directory,
+        volume,
+        credentials_secret,
+    })
+}
+
+/// Where the Secret with the credentials of an artifact is mounted in the storage initializer.
+#[must_use]
+pub fn credentials_directory(kind: ArtifactKind) -> String {
+    format!("{CREDENTIALS_ROOT}/{}", kind.as_str())
+}
+
+/// Requests and limits of an instance: those of the spec, completed by the instance type. A request that the user
+/// does not name follows a lower limit that he does.
+fn resources(spec: &OnlineDeploymentSpec, instance_type: &InstanceTypeSpec) -> Result<Resources, Problem> {
+    let Some(own) = &spec.resources else { return Ok(instance_type.resources.clone()) };
+    let exceeds = |message: String| Problem { reason: Reason::ResourcesExceedInstanceType, message };
+    for (part, amounts) in [("limits", &own.limits), ("requests", &own.requests)] {
+        for (resource, amount) in amounts {
+            let most = instance_type.resources.limits.get(resource).ok_or_else(|| {
+                exceeds(format!(
+                    "instance type {:?} has no {resource}; resources.{part} asks for {amount}",
+                    spec.instance_type
+                ))
+            })?;
+            if !is_at_most(amount, most) {
+                return Err(exceeds(format!(
+                    "resources.{part}.{resource} is {amount}; instance type {:?} has {most}",
+                    spec.instance_type
+                )));
+            }
+        }
+    }
+    let mut limits = instance_type.resources.limits.clone();
+    limits.retain(|resource, _| matches!(resource.as_str(), "cpu" | "memory") || own.limits.contains_key(resource));
+    limits.extend(own.limits.clone());
+    let requests: BTreeMap<String, Quantity> = instance_type
+        .resources
+        .requests
+        .iter()
+        .filter(|(resource, _)| limits.contains_key(*resource))
+        .map(|(resource, amount)| {
+            let lower = limits.get(resource).filter(|limit| !is_at_most(amount, limit)).unwrap_or(amount);
+            (resource.clone(), lower.clone())
+        })
+        .chain(own.requests.clone())
+        .collect();
+    Ok(Resources { requests, limits })
+}
+
+fn is_at_most(amount: &Quantity, most: &Quantity) -> bool {
+    amount.compare(most).is_ok_and(std::cmp::Ordering::is_le)
+}
+
+/// Whether `other` has the deploymentName of `object` in the same endpoint and came first.
+#[must_use]
+pub fn is_older_namesake(other: &OnlineDeployment, object: &OnlineDeployment) -> bool {
+    let age = |of: &OnlineDeployment| (of.metadata.creation_timestamp.clone(), of.metadata.name.clone());
+    other.metadata.uid != object.metadata.uid
+        && other.metadata.deletion_timestamp.is_none()
+        && other.spec.endpoint_name == object.spec.endpoint_name
+        && deployment_name(other).eq_ignore_ascii_case(deployment_name(object))
+        && age(other) < age(object)
+}

@@ -1,0 +1,11 @@
+//! The real program against real stores: files, report, exit code, and no secret anywhere.
+
+#![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test ends by a panic, its helpers too")]
+
+mod http;
+mod mounted;
+mod program;
+mod redirects;
+mod s3;
+mod store;
+mod web;

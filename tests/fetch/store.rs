@@ -1,0 +1,55 @@
+//! Real stores, started by `tests/fetch/stores` once for all tests. Each ends with this process, which holds its
+//! standard input.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+
+use serde::Deserialize;
+
+/// A running store.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Store {
+    pub endpoint: String,
+    #[serde(default)]
+    pub access_key_id: String,
+    #[serde(default)]
+    pub secret_access_key: String,
+    #[serde(default)]
+    pub certificate: String,
+    #[serde(skip)]
+    _process: Option<Child>,
+}
+
+/// S3 that takes every credential; anonymous access by the rights of bucket and object.
+pub fn open() -> &'static Store {
+    static STORE: OnceLock<Store> = OnceLock::new();
+    STORE.get_or_init(|| start("open"))
+}
+
+/// S3 that checks signatures and policies; the key may read `models/iris/*` and list `models`.
+pub fn locked() -> &'static Store {
+    static STORE: OnceLock<Store> = OnceLock::new();
+    STORE.get_or_init(|| start("locked"))
+}
+
+/// A web server with a certificate that nobody has signed.
+pub fn tls() -> &'static Store {
+    static STORE: OnceLock<Store> = OnceLock::new();
+    STORE.get_or_init(|| start("tls"))
+}
+
+fn start(which: &str) -> Store {
+    let mut process = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fetch/stores"))
+        .arg(which)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("tests/fetch/stores starts");
+    let mut line = String::new();
+    let stdout = process.stdout.take().expect("its output is piped");
+    BufReader::new(stdout).read_line(&mut line).expect("it prints a line");
+    let store = serde_json::from_str(&line).unwrap_or_else(|error| panic!("the store {which} did not start: {error}"));
+    Store { _process: Some(process), ..store }
+}
