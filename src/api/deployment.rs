@@ -234,7 +234,6 @@ impl Environment {
 }
 
 /// Ports and paths of a custom server: all three or none.
-#[expect(clippy::struct_field_names, reason = "the names are those of Azure ML's inference_config")]
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct InferenceConfig {

@@ -38,6 +38,9 @@ pub const CACHES: &str = "caches";
 
 /// Pause before a name that somebody else holds is looked at again: his objects are not watched.
 const CONFLICT_PAUSE: Duration = Duration::from_secs(30);
+/// One change of ours comes back as a burst of events (Deployment, ReplicaSet, pod, scheduler); a pass that waits for
+/// its end writes one status instead of four. Far below what a person notices.
+const DEBOUNCE: Duration = Duration::from_millis(50);
 /// The API server's answer to a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -148,14 +151,14 @@ async fn control<K>(
             kind,
             namespace = metadata.namespace,
             name = metadata.name,
-            error = error as &dyn std::error::Error,
+            error = error.failure().map_or_else(|| error.to_string(), |failure| failure.message),
             again_in = ?pause,
             "a pass failed"
         );
         Action::requeue(pause)
     };
     let queue = queue.map(Ok::<_, Infallible>);
-    let config = controller::Config::default().concurrency(concurrency);
+    let config = controller::Config::default().concurrency(concurrency).debounce(DEBOUNCE);
     // Failures are told by the policy above; an object that is gone meanwhile needs no pass.
     applier(timed, policy, Arc::clone(tools), store, queue, config).for_each(|_| std::future::ready(())).await;
 }

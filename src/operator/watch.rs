@@ -216,7 +216,7 @@ impl Watches {
                     Err(error) => {
                         tracing::warn!(
                             kind,
-                            error = &error as &dyn std::error::Error,
+                            %error,
                             "a watch failed and starts again"
                         );
                         continue;

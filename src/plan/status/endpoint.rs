@@ -66,7 +66,7 @@ fn summary(member: &SeenMember) -> DeploymentSummary {
     DeploymentSummary {
         name: validate::deployment_name(&member.object).to_owned(),
         resource: member.object.metadata.name.clone().unwrap_or_default(),
-        state: status.provisioning_state,
+        state: Some(status.provisioning_state.unwrap_or_default()),
         ready_instances: status.ready_replicas,
         code: status.error.map(|error| error.code),
     }
