@@ -1,1 +1,172 @@
-//! To come.
+//! The scoring data plane: a request comes in, one instance of one deployment answers it.
+//!
+//! A request walks through [`phase`] in the order of its files. What it needs to know is one look at [`table`],
+//! which a [`source`] keeps current; so that the gateway goes on serving when the source falls silent.
+
+pub mod access_log;
+pub mod backend;
+pub mod body;
+pub mod listen;
+pub mod metrics;
+pub mod phase;
+pub mod record;
+pub mod source;
+pub mod table;
+pub mod upstream;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread;
+use std::time::Duration;
+
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::process::admin;
+use crate::process::readiness::Readiness;
+use access_log::AccessLog;
+use metrics::{Collector, Results};
+use table::SharedTable;
+use table::writer::TableWriter;
+
+/// What a gateway is told when it starts.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where scoring requests come in. Port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Where `/live`, `/ready` and `/metrics` are. Port 0 takes a free one.
+    pub admin: SocketAddr,
+    /// Where routes and instances come from.
+    pub source: Source,
+    /// The cluster's domain, for host names such as `iris.default.svc.cluster.local`.
+    pub cluster_domain: String,
+    /// Threads that serve requests.
+    pub threads: usize,
+    /// Whether each request leaves a line on standard output.
+    pub access_log: bool,
+    /// How long requests are still accepted after the signal to end, while the word spreads that this replica is going.
+    pub shutdown_delay: Duration,
+    /// The longest that requests in flight may take to finish after that.
+    pub drain: Duration,
+}
+
+/// Where routes and instances come from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// `EndpointRoutes` and `EndpointSlices` of a cluster.
+    Cluster {
+        /// The only namespace to look at; all of them without it.
+        namespace: Option<String>,
+    },
+    /// A file, or a folder of `.yaml`, `.yml` and `.json` files.
+    File {
+        /// Path of the file or folder.
+        path: PathBuf,
+    },
+}
+
+/// Why a gateway ended.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// A port can't be listened on.
+    #[error("listening on {address} failed")]
+    Listen {
+        /// The address asked for.
+        address: SocketAddr,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// A thread or its runtime can't be started.
+    #[error("starting a serving thread failed")]
+    Thread(#[source] io::Error),
+    /// The cluster's address and credentials can't be found.
+    #[error("finding the cluster's address and credentials failed")]
+    ClusterConfig(#[source] Box<kube::config::InferConfigError>),
+    /// No client can be made from the cluster's address and credentials.
+    #[error("making a client for the cluster failed")]
+    ClusterClient(#[source] Box<kube::Error>),
+    /// A task ended that must go on as long as the process.
+    #[error("the {0} ended by itself")]
+    Ended(&'static str),
+}
+
+/// What all threads of a gateway share.
+#[derive(Debug)]
+pub struct Gateway {
+    /// The routing table in force.
+    pub table: Arc<SharedTable>,
+    /// The cluster's domain, for host names.
+    pub cluster_domain: String,
+    /// Results of requests that belong to no endpoint.
+    pub unknown: Arc<Results>,
+    /// Where the lines about requests go, when they are wanted.
+    pub access_log: Option<Arc<AccessLog>>,
+    /// Whether this replica is about to end: connections are then closed after their answer.
+    pub draining: AtomicBool,
+}
+
+/// Serves until `shutdown`, then finishes what is in flight.
+///
+/// # Errors
+/// When a port or the cluster's configuration can't be had at the start, or when a lasting task ends.
+pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), GatewayError> {
+    let readiness = Readiness::waiting_for(&["routes", "listener"]);
+    let gateway = Arc::new(Gateway {
+        table: Arc::new(SharedTable::default()),
+        cluster_domain: options.cluster_domain.to_ascii_lowercase(),
+        unknown: Arc::new(Results::default()),
+        access_log: options.access_log.then(AccessLog::start).transpose().map_err(GatewayError::Thread)?,
+        draining: AtomicBool::new(false),
+    });
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Collector::new(Arc::clone(&gateway))));
+
+    let listen_error = |address| move |source| GatewayError::Listen { address, source };
+    let admin = TcpListener::bind(options.admin).await.map_err(listen_error(options.admin))?;
+    let admin_address = admin.local_addr().map_err(listen_error(options.admin))?;
+    let listeners = listen::bind(options.listen, options.threads).map_err(listen_error(options.listen))?;
+    let address = listeners.first().map_or(Ok(options.listen), std::net::TcpListener::local_addr);
+    let address = address.map_err(listen_error(options.listen))?;
+
+    let ended = CancellationToken::new();
+    let admin = tokio::spawn(admin::serve(admin, readiness.clone(), Arc::new(registry), ended.clone()));
+    let writer = TableWriter::new(Arc::clone(&gateway.table));
+    let source = source::follow(options.source, writer, readiness.clone()).await?;
+    let source = tokio::spawn(source);
+
+    let close = CancellationToken::new();
+    let threads = listeners
+        .into_iter()
+        .enumerate()
+        .map(|(number, listener)| {
+            let (gateway, close, drain) = (Arc::clone(&gateway), close.clone(), options.drain);
+            thread::Builder::new()
+                .name(format!("serve-{number}"))
+                .spawn(move || listen::serve(listener, &gateway, &close, drain))
+        })
+        .collect::<io::Result<Vec<_>>>()
+        .map_err(GatewayError::Thread)?;
+    readiness.set("listener", true);
+    tracing::info!(%address, admin = %admin_address, threads = options.threads, "listening");
+
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        _ = source => return Err(GatewayError::Ended("source of routes")),
+        _ = admin => return Err(GatewayError::Ended("admin port")),
+    }
+    readiness.set("listener", false);
+    gateway.draining.store(true, std::sync::atomic::Ordering::Relaxed);
+    tokio::time::sleep(options.shutdown_delay).await;
+    close.cancel();
+    let joined = tokio::task::spawn_blocking(move || threads.into_iter().all(|thread| thread.join().is_ok()));
+    let clean = joined.await.unwrap_or(false);
+    if let Some(access_log) = &gateway.access_log {
+        access_log.flush();
+    }
+    ended.cancel();
+    if clean { Ok(()) } else { Err(GatewayError::Ended("serving thread")) }
+}

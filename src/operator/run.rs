@@ -38,7 +38,7 @@ pub const CACHES: &str = "caches";
 
 /// Pause before a name that somebody else holds is looked at again: his objects are not watched.
 const CONFLICT_PAUSE: Duration = Duration::from_secs(30);
-/// One change of ours comes back as a burst of events (Deployment, ReplicaSet, pod, scheduler); a pass that waits for
+/// One change of ours comes back as a burst of events (Deployment, `ReplicaSet`, pod, scheduler); a pass that waits for
 /// its end writes one status instead of four. Far below what a person notices.
 const DEBOUNCE: Duration = Duration::from_millis(50);
 /// The API server's answer to a connection.

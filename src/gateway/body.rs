@@ -1,0 +1,390 @@
+//! Bodies on their way through: counted, limited, never collected.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use tokio::time::{Instant, Sleep};
+
+use super::backend::Slot;
+use super::record::Record;
+use super::upstream::{Pool, Upstream};
+
+/// How far beyond the limit a refused body is still read, so that the caller gets to see the answer.
+const READ_BEYOND: u64 = 64 << 10;
+/// The longest that is read from a refused body.
+const READ_BEYOND_TIME: Duration = Duration::from_secs(5);
+
+/// Why a body broke off.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The request body is over the limit.
+    #[error("the request body is over the limit of {limit} bytes")]
+    RequestTooLarge {
+        /// The limit, in bytes.
+        limit: u64,
+    },
+    /// The response body is over the limit.
+    #[error("the response body is over the limit of {limit} bytes")]
+    ResponseTooLarge {
+        /// The limit, in bytes.
+        limit: u64,
+    },
+    /// The instance sent nothing for too long.
+    #[error("the instance sent nothing for {0:?}")]
+    Stalled(Duration),
+    /// The connection to the caller broke.
+    #[error("reading the request body failed")]
+    Caller(#[source] hyper::Error),
+    /// The connection to the instance broke.
+    #[error("reading the response body failed")]
+    Instance(#[source] hyper::Error),
+}
+
+/// How much of a request body has come in.
+#[derive(Debug, Default)]
+pub struct Upload {
+    received: AtomicU64,
+    complete: AtomicBool,
+    exceeded: AtomicBool,
+    broken: AtomicBool,
+}
+
+impl Upload {
+    /// Bytes that were read.
+    #[must_use]
+    pub fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
+    /// Whether the whole body was read.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.complete.load(Ordering::Relaxed)
+    }
+
+    /// Whether the body was over its limit.
+    #[must_use]
+    pub fn is_exceeded(&self) -> bool {
+        self.exceeded.load(Ordering::Relaxed)
+    }
+
+    /// Whether the caller's connection broke or its body was malformed.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Relaxed)
+    }
+}
+
+/// The body of a request, on its way to an instance. Trailers stay behind.
+#[derive(Debug)]
+pub struct RequestBody {
+    incoming: Option<Incoming>,
+    limit: u64,
+    upload: Arc<Upload>,
+}
+
+impl RequestBody {
+    /// The caller's body, of which at most `limit` bytes pass.
+    #[must_use]
+    pub fn new(incoming: Incoming, limit: u64, upload: Arc<Upload>) -> Self {
+        let complete = incoming.is_end_stream();
+        upload.complete.store(complete, Ordering::Relaxed);
+        Self { incoming: (!complete).then_some(incoming), limit, upload }
+    }
+
+    /// No body, as a second attempt of a request that has none.
+    #[must_use]
+    pub fn empty(upload: Arc<Upload>) -> Self {
+        Self { incoming: None, limit: 0, upload }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        while let Some(incoming) = &mut this.incoming {
+            match ready!(Pin::new(&mut *incoming).poll_frame(context)) {
+                None => {
+                    this.incoming = None;
+                    this.upload.complete.store(true, Ordering::Relaxed);
+                }
+                Some(Err(error)) => {
+                    this.upload.broken.store(true, Ordering::Relaxed);
+                    return Poll::Ready(Some(Err(BodyError::Caller(error))));
+                }
+                Some(Ok(frame)) => {
+                    // A trailer could carry what the headers were cleaned of.
+                    let Ok(data) = frame.into_data() else { continue };
+                    let length = u64::try_from(data.len()).unwrap_or(u64::MAX);
+                    let received = this.upload.received.fetch_add(length, Ordering::Relaxed).saturating_add(length);
+                    if received > this.limit {
+                        this.upload.exceeded.store(true, Ordering::Relaxed);
+                        if let Some(incoming) = this.incoming.take() {
+                            discard(incoming, (this.limit.saturating_add(READ_BEYOND)).saturating_sub(received));
+                        }
+                        return Poll::Ready(Some(Err(BodyError::RequestTooLarge { limit: this.limit })));
+                    }
+                    if incoming.is_end_stream() {
+                        this.incoming = None;
+                        this.upload.complete.store(true, Ordering::Relaxed);
+                    }
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+            }
+        }
+        Poll::Ready(None)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.as_ref().is_none_or(Incoming::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint)
+    }
+}
+
+/// Reads a refused body a little further: a caller that still sends would find its connection reset, and never see
+/// why.
+pub fn discard_refused(incoming: Incoming, limit: u64) {
+    discard(incoming, limit.saturating_add(READ_BEYOND));
+}
+
+fn discard(mut incoming: Incoming, mut budget: u64) {
+    tokio::spawn(tokio::time::timeout(READ_BEYOND_TIME, async move {
+        while let Some(Ok(frame)) = incoming.frame().await {
+            let length = frame.data_ref().map_or(0, Buf::remaining);
+            match budget.checked_sub(u64::try_from(length).unwrap_or(u64::MAX)) {
+                Some(left) => budget = left,
+                None => return,
+            }
+        }
+    }));
+}
+
+/// The body of an instance's answer. It drives the connection that it comes from, holds the slot until it ends, and
+/// gives the connection back then. Trailers stay behind.
+#[derive(Debug)]
+pub struct InstanceBody {
+    incoming: Incoming,
+    /// None once the connection is given back or lost.
+    upstream: Option<Upstream>,
+    slot: Option<Slot>,
+    pool: Arc<Pool>,
+    limit: u64,
+    received: u64,
+    patience: Duration,
+    progress: Instant,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl InstanceBody {
+    /// The body `incoming` of `upstream`, of which at most `limit` bytes pass, and which breaks off when nothing
+    /// comes for `patience`. `timer` is reused.
+    #[must_use]
+    pub fn new(
+        incoming: Incoming,
+        upstream: Upstream,
+        slot: Slot,
+        pool: Arc<Pool>,
+        limit: u64,
+        patience: Duration,
+        timer: Pin<Box<Sleep>>,
+    ) -> Self {
+        let progress = Instant::now();
+        Self {
+            incoming,
+            upstream: Some(upstream),
+            slot: Some(slot),
+            pool,
+            limit,
+            received: 0,
+            patience,
+            progress,
+            timer,
+        }
+    }
+
+    fn finish(&mut self) {
+        if let Some(upstream) = self.upstream.take() {
+            self.pool.put(upstream);
+        }
+        self.slot = None;
+    }
+
+    fn break_off(&mut self, error: BodyError) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.upstream = None;
+        self.slot = None;
+        Poll::Ready(Some(Err(error)))
+    }
+
+    fn poll_incoming(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let first = Pin::new(&mut self.incoming).poll_frame(context);
+        match (first, &mut self.upstream) {
+            (Poll::Pending, Some(upstream)) => {
+                upstream.drive(context);
+                Pin::new(&mut self.incoming).poll_frame(context)
+            }
+            (first, _) => first,
+        }
+    }
+}
+
+impl Body for InstanceBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        loop {
+            let frame = match this.poll_incoming(context) {
+                Poll::Ready(Some(Ok(frame))) => frame,
+                Poll::Ready(None) => {
+                    this.finish();
+                    return Poll::Ready(None);
+                }
+                Poll::Ready(Some(Err(error))) => return this.break_off(BodyError::Instance(error)),
+                Poll::Pending => {
+                    // The timer is set again only when it fires: setting it for each chunk would cost more than the chunk.
+                    while this.timer.as_mut().poll(context).is_ready() {
+                        let until = this.progress + this.patience;
+                        if until <= Instant::now() {
+                            return this.break_off(BodyError::Stalled(this.patience));
+                        }
+                        this.timer.as_mut().reset(until);
+                    }
+                    return Poll::Pending;
+                }
+            };
+            let Ok(data) = frame.into_data() else { continue };
+            this.received = this.received.saturating_add(u64::try_from(data.len()).unwrap_or(u64::MAX));
+            if this.received > this.limit {
+                return this.break_off(BodyError::ResponseTooLarge { limit: this.limit });
+            }
+            this.progress = Instant::now();
+            if this.incoming.is_end_stream() {
+                this.finish();
+            }
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+impl Drop for InstanceBody {
+    /// A body without bytes is never polled; its connection is as good as any.
+    fn drop(&mut self) {
+        if self.incoming.is_end_stream() {
+            self.finish();
+        }
+    }
+}
+
+/// The body of an answer, with the record that is closed when it ends.
+#[derive(Debug)]
+pub struct AnswerBody {
+    content: Content,
+    record: Record,
+    /// Why it broke off, until the caller's connection has heard it.
+    broken: Option<BodyError>,
+}
+
+#[derive(Debug)]
+enum Content {
+    Own(Full<Bytes>),
+    Instance(InstanceBody),
+}
+
+impl AnswerBody {
+    /// An answer of our own.
+    #[must_use]
+    pub fn own(text: impl Into<Bytes>, record: Record) -> Self {
+        Self { content: Content::Own(Full::new(text.into())), record, broken: None }
+    }
+
+    /// The answer of an instance.
+    #[must_use]
+    pub const fn instance(body: InstanceBody, record: Record) -> Self {
+        Self { content: Content::Instance(body), record, broken: None }
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        if let Some(error) = this.broken.take() {
+            this.record.cut(&error);
+            return Poll::Ready(Some(Err(error)));
+        }
+        let frame = match &mut this.content {
+            Content::Own(body) => Pin::new(body).poll_frame(context).map_err(|never| match never {}),
+            Content::Instance(body) => Pin::new(body).poll_frame(context),
+        };
+        match frame {
+            Poll::Ready(Some(Ok(ref frame))) => this.record.sent(frame.data_ref().map_or(0, Bytes::len)),
+            // An error throws away what is not yet written, even the head. A pause lets that go out first.
+            Poll::Ready(Some(Err(error))) => {
+                this.broken = Some(error);
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            _ => {}
+        }
+        if matches!(frame, Poll::Ready(None)) || self.is_end_stream() {
+            self.record.complete();
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.broken.is_none()
+            && match &self.content {
+                Content::Own(body) => body.is_end_stream(),
+                Content::Instance(body) => body.is_end_stream(),
+            }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Own(body) => body.size_hint(),
+            Content::Instance(body) => body.size_hint(),
+        }
+    }
+}
+
+impl Drop for AnswerBody {
+    /// A body without bytes is never polled.
+    fn drop(&mut self) {
+        if self.is_end_stream() {
+            self.record.complete();
+        }
+    }
+}

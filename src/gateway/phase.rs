@@ -1,0 +1,71 @@
+//! A scoring request from its head to the end of its answer, one file a verb, in this order.
+
+pub mod identify;
+
+pub mod authenticate;
+
+pub mod admit;
+
+pub mod choose;
+
+pub mod forward;
+
+pub mod answer;
+
+use std::sync::Arc;
+
+use hyper::body::Incoming;
+use hyper::{Request, Response};
+
+use super::Gateway;
+use super::body::{self, AnswerBody, RequestBody};
+use super::record::Record;
+use super::upstream::Pool;
+use answer::{Answer, Refusal};
+use identify::Caller;
+
+/// Answers one request, whatever happens. `pool` belongs to the calling thread.
+pub async fn score(gateway: Arc<Gateway>, pool: Arc<Pool>, request: Request<Incoming>) -> Response<AnswerBody> {
+    let (mut parts, incoming) = request.into_parts();
+    let mut record = Record::open(&gateway, &parts);
+    let caller = identify::caller(&mut parts);
+    record.ids(&caller.request_id, caller.client_request_id.as_ref());
+    let answer = walk(&gateway, &pool, parts, incoming, &caller, &mut record).await;
+    answer::answer(answer, &caller, record, &gateway)
+}
+
+async fn walk(
+    gateway: &Gateway,
+    pool: &Arc<Pool>,
+    mut parts: hyper::http::request::Parts,
+    incoming: Incoming,
+    caller: &Caller,
+    record: &mut Record,
+) -> Result<Answer, Refusal> {
+    let (mut endpoint, path) = identify::endpoint(&parts, gateway)?;
+    record.endpoint(&endpoint);
+    authenticate::authenticate(&endpoint.auth, &mut parts.headers)?;
+    if let Err(refusal) = admit::size(&parts.headers, endpoint.max_request_bytes) {
+        // Whoever waits for a word before sending needs no patience from us.
+        if !parts.headers.contains_key(hyper::header::EXPECT) {
+            body::discard_refused(incoming, endpoint.max_request_bytes);
+        }
+        return Err(refusal);
+    }
+    let pin = parts.headers.get(choose::PIN);
+    let (deployment, slot) = loop {
+        let deployment = choose::deployment(&endpoint, pin, caller.point)?;
+        record.deployment(&deployment);
+        match admit::slot(&deployment, &[], caller.point, record).await {
+            Ok(slot) => break (deployment, slot),
+            // Its last instance has left meanwhile; the traffic has gone elsewhere, and so does this request.
+            Err(Refusal::NotReady) if pin.is_none() => (endpoint, _) = identify::endpoint(&parts, gateway)?,
+            Err(refusal) => return Err(refusal),
+        }
+    };
+    identify::clean(&mut parts.headers);
+    let body = RequestBody::new(incoming, endpoint.max_request_bytes, Arc::clone(&record.upload));
+    let (request, scoring) = forward::request(parts, body, path.as_ref(), &deployment, caller)?;
+    let response = forward::forward(pool, &deployment, slot, request, caller.point, record).await?;
+    Ok(Answer { response, deployment, scoring, max_response_bytes: endpoint.max_response_bytes })
+}

@@ -1,0 +1,264 @@
+//! The only place where an outcome becomes HTTP.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use hyper::body::Body;
+use hyper::ext::ReasonPhrase;
+use hyper::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::{Response, StatusCode, Version};
+use serde::Serialize;
+
+use super::choose::PIN;
+use super::forward::Begun;
+use super::identify::{self, CLIENT_REQUEST_ID, Caller, REQUEST_ID};
+use crate::catalogue::Code;
+use crate::gateway::Gateway;
+use crate::gateway::body::AnswerBody;
+use crate::gateway::record::Record;
+use crate::gateway::table::Deployment;
+
+const MODEL_STATUS: HeaderName = HeaderName::from_static("ms-azureml-model-error-statuscode");
+const MODEL_REASON: HeaderName = HeaderName::from_static("ms-azureml-model-error-reason");
+/// Seconds after which a refused caller may try again.
+const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("1");
+
+/// Why the gateway itself refuses a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The request body is malformed or breaks off.
+    BadBody,
+    /// The caller has no right, for the reason given.
+    Unauthorized(&'static str),
+    /// Neither host nor path lead to an endpoint.
+    EndpointNotFound,
+    /// The endpoint has no deployment of the pinned name.
+    DeploymentNotFound,
+    /// No deployment has a positive weight.
+    NoTraffic,
+    /// The model took too long.
+    Timeout,
+    /// The request body is over the limit.
+    PayloadTooLarge {
+        /// The limit, in bytes.
+        limit: u64,
+    },
+    /// No instance took the request, or the connection broke on the way.
+    Connection,
+    /// No instance is ready.
+    NotReady,
+    /// The response body is over the limit.
+    ResponseTooLarge {
+        /// The limit, in bytes.
+        limit: u64,
+    },
+    /// As many requests wait as may, or one waited too long.
+    TooManyPending,
+    /// Our own fault.
+    Internal,
+}
+
+impl Refusal {
+    const fn status(self) -> StatusCode {
+        match self {
+            Self::BadBody => StatusCode::BAD_REQUEST,
+            Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
+            Self::EndpointNotFound | Self::DeploymentNotFound | Self::NoTraffic => StatusCode::NOT_FOUND,
+            Self::Timeout => StatusCode::REQUEST_TIMEOUT,
+            Self::PayloadTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Connection | Self::NotReady | Self::ResponseTooLarge { .. } => StatusCode::FAILED_DEPENDENCY,
+            Self::TooManyPending => StatusCode::TOO_MANY_REQUESTS,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// The reason phrase, where it is not the usual one of the status.
+    const fn phrase(self) -> Option<&'static [u8]> {
+        match self {
+            Self::Connection | Self::NotReady => Some(b"Model Error; original-code=0"),
+            Self::ResponseTooLarge { .. } => Some(b"Response Payload Too Large"),
+            Self::TooManyPending => Some(b"Too Many Pending Requests"),
+            _ => None,
+        }
+    }
+
+    /// The name of the refusal, for programs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::BadBody => "BadRequestBody",
+            Self::Unauthorized(_) => "Unauthorized",
+            Self::EndpointNotFound => "EndpointNotFound",
+            Self::DeploymentNotFound => "DeploymentNotFound",
+            Self::NoTraffic => "NoTraffic",
+            Self::Timeout => "RequestTimeout",
+            Self::PayloadTooLarge { .. } => "PayloadTooLarge",
+            Self::Connection => "ModelConnectionFailed",
+            Self::NotReady => "ModelNotReady",
+            Self::ResponseTooLarge { .. } => "ResponsePayloadTooLarge",
+            Self::TooManyPending => "TooManyPendingRequests",
+            Self::Internal => Code::Err5000.as_str(),
+        }
+    }
+
+    fn message(self, deployment: Option<&Deployment>) -> String {
+        match self {
+            Self::BadBody => "The request body is malformed or breaks off.".to_owned(),
+            Self::Unauthorized(why) => format!("Not allowed: {why}."),
+            Self::EndpointNotFound => "No endpoint is known under this host name or path.".to_owned(),
+            Self::DeploymentNotFound => format!("The endpoint has no deployment of the name in the header {PIN}."),
+            Self::NoTraffic => "No deployment of the endpoint has a positive share of the traffic.".to_owned(),
+            Self::Timeout => match deployment {
+                Some(deployment) => {
+                    format!(
+                        "The model took longer than the deployment's {} ms.",
+                        deployment.request_timeout.as_millis()
+                    )
+                }
+                None => "The model took too long.".to_owned(),
+            },
+            Self::PayloadTooLarge { limit } => {
+                format!("The request body is larger than the endpoint's limit of {limit} bytes.")
+            }
+            Self::Connection => "No instance took the request, or the connection broke before an answer.".to_owned(),
+            Self::NotReady => "No instance that could answer is ready.".to_owned(),
+            Self::ResponseTooLarge { limit } => {
+                format!("The model's answer is larger than the endpoint's limit of {limit} bytes.")
+            }
+            Self::TooManyPending => "All instances are busy and too many requests wait already.".to_owned(),
+            Self::Internal => "The gateway failed; the fault is not the request's.".to_owned(),
+        }
+    }
+}
+
+/// What an instance said, and what decides how it is passed on.
+#[derive(Debug)]
+pub struct Answer {
+    /// The answer that has begun.
+    pub response: Begun,
+    /// The deployment that it comes from.
+    pub deployment: Arc<Deployment>,
+    /// Whether the scoring path was asked.
+    pub scoring: bool,
+    /// Largest response body, in bytes.
+    pub max_response_bytes: u64,
+}
+
+/// Makes the answer.
+#[must_use]
+pub fn answer(
+    outcome: Result<Answer, Refusal>,
+    caller: &Caller,
+    mut record: Record,
+    gateway: &Gateway,
+) -> Response<AnswerBody> {
+    let mut response = match outcome.and_then(within_limit) {
+        Ok(answer) => pass_on(answer, record),
+        Err(refusal) => {
+            record.refused(refusal.name());
+            refuse(refusal, caller, record)
+        }
+    };
+    let headers = response.headers_mut();
+    headers.insert(REQUEST_ID, caller.request_id.clone());
+    if let Some(id) = &caller.client_request_id {
+        headers.insert(CLIENT_REQUEST_ID, id.clone());
+    }
+    if gateway.draining.load(Ordering::Relaxed) {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+fn within_limit(answer: Answer) -> Result<Answer, Refusal> {
+    // Not by the header: an answer to HEAD has the length of a body that does not come.
+    if answer.response.response.body().size_hint().lower() > answer.max_response_bytes {
+        return Err(Refusal::ResponseTooLarge { limit: answer.max_response_bytes });
+    }
+    Ok(answer)
+}
+
+fn pass_on(answer: Answer, mut record: Record) -> Response<AnswerBody> {
+    let Answer { response, deployment, scoring, max_response_bytes } = answer;
+    let (mut parts, body) = response.split(max_response_bytes);
+    parts.version = Version::HTTP_11;
+    identify::clean(&mut parts.headers);
+    let model = parts.status;
+    let good = if scoring { model == StatusCode::OK } else { model.is_success() || model.is_redirection() };
+    if !good {
+        parts.status = StatusCode::FAILED_DEPENDENCY;
+        parts.extensions.clear();
+        if let Ok(phrase) = ReasonPhrase::try_from(format!("Model Error; original-code={}", model.as_str())) {
+            parts.extensions.insert(phrase);
+        }
+        if let Ok(code) = HeaderValue::from_str(model.as_str()) {
+            parts.headers.insert(MODEL_STATUS, code);
+        }
+        parts.headers.insert(MODEL_REASON, HeaderValue::from_static("model_error"));
+    }
+    parts.headers.insert(PIN, deployment.header.clone());
+    record.answered(parts.status.as_u16());
+    Response::from_parts(parts, AnswerBody::instance(body, record))
+}
+
+#[derive(Serialize)]
+struct ErrorDocument<'a> {
+    error: ErrorBody<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ErrorBody<'a> {
+    code: &'a str,
+    message: &'a str,
+    request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deployment: Option<&'a str>,
+}
+
+fn refuse(refusal: Refusal, caller: &Caller, mut record: Record) -> Response<AnswerBody> {
+    let status = refusal.status();
+    record.answered(status.as_u16());
+    let deployment = record.chosen().cloned();
+    let document = ErrorDocument {
+        error: ErrorBody {
+            code: refusal.name(),
+            message: &refusal.message(deployment.as_deref()),
+            request_id: caller.request_id.to_str().unwrap_or_default(),
+            deployment: deployment.as_ref().map(|deployment| deployment.name.as_str()),
+        },
+    };
+    let text = serde_json::to_vec(&document).unwrap_or_default();
+    let length = text.len();
+    let mut response = Response::new(AnswerBody::own(text, record));
+    *response.status_mut() = status;
+    if let Some(phrase) = refusal.phrase() {
+        response.extensions_mut().insert(ReasonPhrase::from_static(phrase));
+    }
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    if let Some(deployment) = deployment {
+        headers.insert(PIN, deployment.header.clone());
+    }
+    match refusal {
+        Refusal::Unauthorized(_) => {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        Refusal::Connection => {
+            headers.insert(MODEL_STATUS, HeaderValue::from_static("0"));
+            headers.insert(MODEL_REASON, HeaderValue::from_static("connection"));
+        }
+        Refusal::NotReady => {
+            headers.insert(MODEL_STATUS, HeaderValue::from_static("0"));
+            headers.insert(MODEL_REASON, HeaderValue::from_static("model_not_ready"));
+            headers.insert(RETRY_AFTER, RETRY_SECONDS);
+        }
+        Refusal::TooManyPending => {
+            headers.insert(MODEL_REASON, HeaderValue::from_static("too_many_pending_request"));
+            headers.insert(RETRY_AFTER, RETRY_SECONDS);
+        }
+        _ => {}
+    }
+    response
+}

@@ -1,0 +1,81 @@
+//! Which deployment answers.
+
+use std::sync::Arc;
+
+use hyper::header::{HeaderName, HeaderValue};
+
+use super::answer::Refusal;
+use crate::gateway::table::{Deployment, Endpoint};
+
+/// The header by which a caller names the deployment, and an answer says which one it comes from.
+pub const PIN: HeaderName = HeaderName::from_static("azureml-model-deployment");
+
+/// The deployment that `pin` names, or one drawn by weight from those that have a ready instance.
+///
+/// # Errors
+/// When there is none of that name, none with weight, or none that is ready.
+pub fn deployment(endpoint: &Endpoint, pin: Option<&HeaderValue>, point: u32) -> Result<Arc<Deployment>, Refusal> {
+    if let Some(pin) = pin {
+        let named = |deployment: &&Arc<Deployment>| {
+            deployment.name.as_bytes().eq_ignore_ascii_case(pin.as_bytes().trim_ascii())
+        };
+        let deployment = endpoint.deployments.iter().find(named).ok_or(Refusal::DeploymentNotFound)?;
+        return if deployment.backend.is_ready() { Ok(Arc::clone(deployment)) } else { Err(Refusal::NotReady) };
+    }
+    let weights = || endpoint.deployments.iter().filter(|deployment| deployment.weight > 0);
+    let drawn =
+        draw(weights().map(|deployment| if deployment.backend.is_ready() { deployment.weight } else { 0 }), point);
+    match drawn.and_then(|index| weights().nth(index)) {
+        Some(deployment) => Ok(Arc::clone(deployment)),
+        None if weights().next().is_some() => Err(Refusal::NotReady),
+        None => Err(Refusal::NoTraffic),
+    }
+}
+
+/// The index that `point`, equally distributed over all `u32`, falls on when each index has its weight as share.
+fn draw(weights: impl Iterator<Item = u32> + Clone, point: u32) -> Option<usize> {
+    let sum: u64 = weights.clone().map(u64::from).sum();
+    // Below `sum`, for a product of two 32-bit numbers keeps its upper half.
+    let mut rest = (u64::from(point) * sum) >> 32;
+    for (index, weight) in weights.enumerate() {
+        match rest.checked_sub(u64::from(weight)) {
+            Some(left) => rest = left,
+            None => return Some(index),
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_draw_is_exact_over_all_points() {
+        let weights = [90, 0, 10];
+        let mut counts = [0; 3];
+        for point in (0..=u32::MAX).step_by(1 << 16) {
+            counts[draw(weights.into_iter(), point).unwrap()] += 1;
+        }
+        assert_eq!(counts[1], 0);
+        assert!((counts[0] - 58_982_i32).abs() <= 1, "{counts:?}");
+    }
+
+    #[test]
+    fn without_weight_nothing_is_drawn() {
+        assert_eq!(draw([0, 0].into_iter(), 7), None);
+        assert_eq!(draw([].into_iter(), 7), None);
+    }
+
+    proptest! {
+        #[test]
+        fn a_draw_always_falls_on_a_weight(weights in prop::collection::vec(0u32..=100, 1..8), point: u32) {
+            let drawn = draw(weights.iter().copied(), point);
+            match drawn {
+                Some(index) => prop_assert!(weights[index] > 0),
+                None => prop_assert!(weights.iter().all(|weight| *weight == 0)),
+            }
+        }
+    }
+}

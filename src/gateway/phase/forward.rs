@@ -1,0 +1,272 @@
+//! The request on its way to an instance and the head of the answer back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+use hyper::client::conn::TrySendError;
+use hyper::header::{HOST, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{Method, Request, Response, Uri, Version};
+use tokio::time::{Instant, Sleep};
+
+use super::admit;
+use super::answer::Refusal;
+use super::identify::{CLIENT_REQUEST_ID, Caller, REQUEST_ID};
+use crate::gateway::backend::{Instance, Slot};
+use crate::gateway::body::{InstanceBody, RequestBody};
+use crate::gateway::record::Record;
+use crate::gateway::table::Deployment;
+use crate::gateway::upstream::{Pool, Upstream};
+
+/// The path that callers score at.
+const SCORE: &str = "/score";
+/// Instances that are tried before the caller hears of it.
+const ATTEMPTS: usize = 3;
+/// The longest that an instance counts as busy with a request whose caller has long got its 408.
+const LINGER: Duration = Duration::from_mins(10);
+
+/// An answer that has begun, and all that its body needs.
+#[derive(Debug)]
+pub struct Begun {
+    /// The head, with the body as it comes.
+    pub response: Response<Incoming>,
+    /// The connection that it comes on.
+    pub upstream: Upstream,
+    /// The place at the instance.
+    pub slot: Slot,
+    /// Where the connection goes afterwards.
+    pub pool: Arc<Pool>,
+    /// The longest silence.
+    pub patience: Duration,
+    /// The timer of the request, to be used again.
+    pub timer: std::pin::Pin<Box<Sleep>>,
+}
+
+impl Begun {
+    /// The head and the body, of which at most `limit` bytes pass.
+    #[must_use]
+    pub fn split(self, limit: u64) -> (hyper::http::response::Parts, InstanceBody) {
+        let (parts, incoming) = self.response.into_parts();
+        (parts, InstanceBody::new(incoming, self.upstream, self.slot, self.pool, limit, self.patience, self.timer))
+    }
+}
+
+/// The request as an instance gets it, and whether it goes to the scoring path. `path` is the path and query when they
+/// are not the request's own.
+///
+/// # Errors
+/// When no request can be made of it.
+pub fn request(
+    mut parts: Parts,
+    body: RequestBody,
+    path: Option<&String>,
+    deployment: &Deployment,
+    caller: &Caller,
+) -> Result<(Request<RequestBody>, bool), Refusal> {
+    let asked =
+        path.map(String::as_str).or_else(|| parts.uri.path_and_query().map(hyper::http::uri::PathAndQuery::as_str));
+    let asked = asked.unwrap_or("/");
+    let (target, scoring) = match scoring_rest(asked) {
+        Some(rest) => (join(&deployment.scoring_path, rest), true),
+        None => (asked.to_owned(), false),
+    };
+    if !parts.headers.contains_key(HOST) {
+        // HTTP/1.1 wants one, though it may be empty.
+        let authority = parts.uri.authority().map_or("", hyper::http::uri::Authority::as_str);
+        let host = HeaderValue::from_str(authority).map_err(|_| Refusal::Internal)?;
+        parts.headers.insert(HOST, host);
+    }
+    parts.uri = Uri::try_from(target).map_err(|_| Refusal::Internal)?;
+    parts.version = Version::HTTP_11;
+    parts.extensions.clear();
+    parts.headers.insert(REQUEST_ID, caller.request_id.clone());
+    if let Some(id) = &caller.client_request_id {
+        parts.headers.insert(CLIENT_REQUEST_ID, id.clone());
+    }
+    Ok((Request::from_parts(parts, body), scoring))
+}
+
+/// What follows `/score`, when the path is that or below it.
+fn scoring_rest(path_and_query: &str) -> Option<&str> {
+    path_and_query.strip_prefix(SCORE).filter(|rest| rest.is_empty() || rest.starts_with(['/', '?']))
+}
+
+fn join(path: &str, rest: &str) -> String {
+    let path = if rest.starts_with('/') { path.strip_suffix('/').unwrap_or(path) } else { path };
+    if path.starts_with('/') || (path.is_empty() && rest.starts_with('/')) {
+        format!("{path}{rest}")
+    } else {
+        format!("/{path}{rest}")
+    }
+}
+
+/// Sends the request to the instance of `slot`, or to another one when nothing of it was sent there.
+///
+/// # Errors
+/// When no instance takes it, when the connection breaks on the way, or when it takes too long.
+pub async fn forward(
+    pool: &Arc<Pool>,
+    deployment: &Deployment,
+    mut slot: Slot,
+    mut request: Request<RequestBody>,
+    point: u32,
+    record: &mut Record,
+) -> Result<Begun, Refusal> {
+    record.forwarding();
+    let patience = deployment.request_timeout;
+    let mut timer = Box::pin(tokio::time::sleep_until(Instant::now() + patience));
+    let mut tried: Vec<Arc<Instance>> = Vec::new();
+    loop {
+        let address = slot.instance().address.socket(deployment.port);
+        let unused = pool.take(address);
+        let reused = unused.is_some();
+        let connecting = async {
+            match unused {
+                Some(upstream) => Ok(upstream),
+                None => Upstream::connect(address, patience / 3).await,
+            }
+        };
+        let connected = tokio::select! {
+            biased;
+            connected = connecting => connected,
+            () = timer.as_mut() => return Err(Refusal::Timeout),
+        };
+        let mut upstream = match connected {
+            Ok(upstream) => upstream,
+            Err(error) => {
+                slot = another(deployment, slot, &mut tried, point, record, &error).await?;
+                continue;
+            }
+        };
+        let again = may_repeat(&request).then(|| Again::of(&request, record));
+        let mut sending = Box::pin(async move {
+            let answer = upstream.send(request).await;
+            (answer, upstream)
+        });
+        let (answer, upstream) = tokio::select! {
+            biased;
+            sent = sending.as_mut() => sent,
+            () = timer.as_mut() => {
+                // An instance that has all of the request goes on working on it, whoever waits or not.
+                if record.upload.is_complete() {
+                    tokio::spawn(linger(sending, slot, Arc::clone(pool)));
+                }
+                return Err(Refusal::Timeout);
+            }
+        };
+        let mut error = match answer {
+            Ok(response) => {
+                record.model_answered(response.status().as_u16());
+                return Ok(Begun { response, upstream, slot, pool: Arc::clone(pool), patience, timer });
+            }
+            Err(error) => error,
+        };
+        drop(upstream);
+        if record.upload.is_exceeded() {
+            let limit = record.limit();
+            return Err(Refusal::PayloadTooLarge { limit });
+        }
+        if record.upload.is_broken() {
+            return Err(Refusal::BadBody);
+        }
+        let unsent = error.take_message();
+        let error = error.into_error();
+        request = unsent.or_else(|| again.map(Again::request)).ok_or_else(|| {
+            tracing::debug!(%address, %error, "the connection broke after the request was sent");
+            Refusal::Connection
+        })?;
+        // On a reused connection the instance has only closed what it did not use; a new one to it may well do.
+        if !reused {
+            slot = another(deployment, slot, &mut tried, point, record, &error).await?;
+        }
+    }
+}
+
+/// A place at another instance, after the one of `slot` failed with `error`.
+async fn another(
+    deployment: &Deployment,
+    slot: Slot,
+    tried: &mut Vec<Arc<Instance>>,
+    point: u32,
+    record: &mut Record,
+    error: &(dyn std::error::Error + Sync),
+) -> Result<Slot, Refusal> {
+    tracing::debug!(instance = %slot.instance().address.ip, deployment = deployment.name, %error, "an instance failed");
+    slot.instance().avoid();
+    tried.push(Arc::clone(slot.instance()));
+    drop(slot);
+    if tried.len() >= ATTEMPTS {
+        return Err(Refusal::Connection);
+    }
+    admit::slot(deployment, tried, point, record).await
+}
+
+/// Whether a request can be sent twice without harm, even if an instance has seen it.
+fn may_repeat(request: &Request<RequestBody>) -> bool {
+    matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) && request.body().is_end_stream()
+}
+
+/// What a second attempt of a request without a body is made of.
+struct Again {
+    head: Request<()>,
+    body: RequestBody,
+}
+
+impl Again {
+    fn of(request: &Request<RequestBody>, record: &Record) -> Self {
+        let mut head = Request::new(());
+        head.method_mut().clone_from(request.method());
+        head.uri_mut().clone_from(request.uri());
+        head.headers_mut().clone_from(request.headers());
+        Self { head, body: RequestBody::empty(Arc::clone(&record.upload)) }
+    }
+
+    fn request(self) -> Request<RequestBody> {
+        let (parts, ()) = self.head.into_parts();
+        Request::from_parts(parts, self.body)
+    }
+}
+
+type Sent = (Result<Response<Incoming>, TrySendError<Request<RequestBody>>>, Upstream);
+
+/// Holds the slot until the instance is done with a request that nobody waits for.
+async fn linger(sending: impl Future<Output = Sent>, slot: Slot, pool: Arc<Pool>) {
+    let timer = Box::pin(tokio::time::sleep(LINGER));
+    let end = tokio::time::timeout(LINGER, async move {
+        if let (Ok(response), upstream) = sending.await {
+            let begun = Begun { response, upstream, slot, pool, patience: LINGER, timer };
+            let (_, mut body) = begun.split(u64::MAX);
+            while let Some(Ok(_)) = body.frame().await {}
+        }
+    });
+    if end.await.is_err() {
+        tracing::warn!(after = ?LINGER, "an instance is still busy with a request that timed out; closing its connection");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_never_matches_half_a_segment() {
+        assert_eq!(scoring_rest("/score"), Some(""));
+        assert_eq!(scoring_rest("/score?a=b"), Some("?a=b"));
+        assert_eq!(scoring_rest("/score/deep/er?a"), Some("/deep/er?a"));
+        assert_eq!(scoring_rest("/scores"), None);
+        assert_eq!(scoring_rest("/v1/score"), None);
+        assert_eq!(scoring_rest("/"), None);
+    }
+
+    #[test]
+    fn the_rest_follows_the_scoring_path_with_one_slash() {
+        assert_eq!(join("/predict", ""), "/predict");
+        assert_eq!(join("/predict/", "/a"), "/predict/a");
+        assert_eq!(join("/", "?x=1"), "/?x=1");
+        assert_eq!(join("/", "/a"), "/a");
+        assert_eq!(join("predict", "?x"), "/predict?x");
+        assert_eq!(join("", ""), "/");
+    }
+}

@@ -1,0 +1,10 @@
+//! Tests on a whole cluster: real kubelet, real registry, real inference server, our images by our chart.
+//!
+//! `tests/run e2e` starts everything and sets the variables that `support::cluster` reads.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends at the first surprise")]
+
+mod rollout;
+mod sample;
+mod support;
+mod traffic;

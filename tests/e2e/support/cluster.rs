@@ -1,0 +1,149 @@
+//! The cluster that `tests/run e2e` has started, and a namespace of its own for each test.
+
+use std::fmt::Debug;
+use std::time::{Duration, Instant};
+
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::config::KubeConfigOptions;
+use kube::core::DynamicObject;
+use kube::discovery::ApiResource;
+use kube::{Client, Resource, ResourceExt};
+use kube_runtime::wait::{Condition, await_condition};
+use mooring_operator::api::deployment::OnlineDeployment;
+use mooring_operator::api::endpoint::OnlineEndpoint;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// The longest wait for anything; a test that comes near it fails for a reason, not for slowness.
+pub const DEADLINE: Duration = Duration::from_mins(3);
+
+/// What `tests/run` tells the tests; see `tests/run --help`.
+pub fn setting(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set; run these tests with `tests/run e2e`"))
+}
+
+/// A namespace of one test, removed when the test ends well; left for a look when it fails.
+pub struct Place {
+    pub client: Client,
+    pub namespace: String,
+}
+
+impl Place {
+    pub async fn new(name: &str) -> Self {
+        // Several tests may install it; the first one wins.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let kubeconfig = kube::config::Kubeconfig::read_from(setting("MOORING_TEST_KUBECONFIG")).unwrap();
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
+        let client = Client::try_from(config).unwrap();
+        let namespaces: Api<Namespace> = Api::all(client.clone());
+        let namespace = Namespace {
+            metadata: kube::core::ObjectMeta {
+                generate_name: Some(format!("e2e-{name}-")),
+                // Everything that we make is admitted by the strictest profile.
+                labels: Some([("pod-security.kubernetes.io/enforce".to_owned(), "restricted".to_owned())].into()),
+                ..Default::default()
+            },
+            ..Default::default()
+        };
+        let made = namespaces.create(&PostParams::default(), &namespace).await.unwrap();
+        Self { client, namespace: made.name_any() }
+    }
+
+    pub fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// `kubectl apply --server-side` of one document.
+    pub async fn apply(&self, document: Value) {
+        let object: DynamicObject = serde_json::from_value(document).unwrap();
+        let types = object.types.clone().unwrap();
+        let (group, version) = types.api_version.split_once('/').unwrap_or(("", &types.api_version));
+        let kind = kube::core::GroupVersionKind::gvk(group, version, &types.kind);
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(self.client.clone(), &self.namespace, &ApiResource::from_gvk(&kind));
+        let parameters = PatchParams::apply("e2e").force();
+        api.patch(&object.name_any(), &parameters, &Patch::Apply(&object)).await.unwrap();
+    }
+
+    /// Waits until `condition` holds for the object; shows the object when it does not in time.
+    pub async fn until<K>(&self, name: &str, what: &str, condition: impl Condition<K>) -> K
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + Debug
+            + DeserializeOwned
+            + Send
+            + 'static,
+    {
+        let wait = await_condition(self.api::<K>(), name, condition);
+        let Ok(found) = tokio::time::timeout(DEADLINE, wait).await else {
+            panic!("{name} did not become {what}: {:#?}", self.api::<K>().get_opt(name).await)
+        };
+        found.unwrap().unwrap_or_else(|| panic!("{name} is gone while waiting for {what}"))
+    }
+
+    /// Waits until both are `Ready` for their current generation.
+    pub async fn ready(&self, endpoint: &str, deployments: &[&str]) {
+        for deployment in deployments {
+            self.until(deployment, "Ready", |object: Option<&OnlineDeployment>| {
+                object.is_some_and(|object| {
+                    let conditions = object.status.as_ref().map(|status| status.conditions.as_slice());
+                    is_true(conditions.unwrap_or_default(), "Ready", object.metadata.generation)
+                })
+            })
+            .await;
+        }
+        self.until(endpoint, "Ready", |object: Option<&OnlineEndpoint>| {
+            object.is_some_and(|object| {
+                let conditions = object.status.as_ref().map(|status| status.conditions.as_slice());
+                is_true(conditions.unwrap_or_default(), "Ready", object.metadata.generation)
+            })
+        })
+        .await;
+    }
+
+    /// Waits until at most `most` instances of a deployment are left, those on their way out included.
+    pub async fn instances_left(&self, deployment: &str, most: usize) {
+        let pods = self.api::<Pod>();
+        let selector = ListParams::default().labels(&format!("mooring.dev/online-deployment={deployment}"));
+        let begin = Instant::now();
+        while pods.list(&selector).await.unwrap().items.len() > most {
+            assert!(begin.elapsed() < DEADLINE, "more than {most} instances of {deployment} are left");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// The primary key of an endpoint.
+    pub async fn key(&self, endpoint: &str) -> String {
+        let secret = self.api::<Secret>().get(&format!("{endpoint}-keys")).await.unwrap();
+        String::from_utf8(secret.data.unwrap().remove("primaryKey").unwrap().0).unwrap()
+    }
+
+    pub async fn delete<K>(&self, name: &str)
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+    {
+        self.api::<K>().delete(name, &DeleteParams::default()).await.unwrap();
+    }
+
+    pub async fn done(self) {
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        namespaces.delete(&self.namespace, &DeleteParams::default()).await.unwrap();
+    }
+}
+
+/// Whether a condition is true for this generation.
+pub fn is_true(
+    conditions: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition],
+    kind: &str,
+    generation: Option<i64>,
+) -> bool {
+    conditions.iter().any(|condition| {
+        condition.type_ == kind && condition.status == "True" && condition.observed_generation == generation
+    })
+}

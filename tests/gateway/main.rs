@@ -1,0 +1,13 @@
+//! The real gateway as a process of its own, between raw sockets and scripted models.
+
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test ends by a panic, its helpers too")]
+
+mod concurrency;
+mod documents;
+mod model;
+mod process;
+mod roll;
+mod routing;
+mod statuses;
+mod streaming;
+mod wire;

@@ -1,0 +1,137 @@
+//! The gateway's process.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+
+use crate::documents::Endpoint;
+use crate::wire::{self, Answer};
+
+/// The longest that anything here may take.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+pub struct Gateway {
+    child: Child,
+    folder: TempDir,
+    log: watch::Receiver<Vec<String>>,
+    /// Where it scores.
+    pub address: SocketAddr,
+    /// Where it is watched.
+    pub admin: SocketAddr,
+}
+
+impl Gateway {
+    /// Starts a gateway that serves `endpoint`, and waits until it is ready.
+    pub async fn start(endpoint: &Endpoint) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("routes.yaml"), endpoint.yaml()).unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_mooring-gateway"))
+            .args(["--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--source=file", "--threads=2", "--access-log"])
+            .args(["--shutdown-delay-seconds=1", "--drain-seconds=20", "--log-filter=debug,hyper=info", "--file"])
+            .arg(folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let (sender, mut log) = watch::channel(Vec::new());
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                sender.send_modify(|log: &mut Vec<String>| log.push(line));
+            }
+        });
+        let listening = |log: &Vec<String>| log.iter().any(|line| line.contains("\"message\":\"listening\""));
+        let log_now = tokio::time::timeout(PATIENCE, log.wait_for(listening)).await.unwrap().unwrap().clone();
+        let line = log_now.iter().find(|line| line.contains("\"message\":\"listening\"")).unwrap();
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        let address = |field: &str| line[field].as_str().unwrap().parse().unwrap();
+        let gateway = Self { address: address("address"), admin: address("admin"), child, folder, log };
+        gateway.wait_for("the files were read", 1).await;
+        assert_eq!(gateway.admin("/ready").await.status, 200);
+        gateway
+    }
+
+    /// Serves `endpoint` from now on.
+    pub async fn serve(&self, endpoint: &Endpoint) {
+        let reads = self.count("the files were read");
+        self.write(&endpoint.yaml());
+        self.wait_for("the files were read", reads + 1).await;
+    }
+
+    /// Replaces the file as a whole, so that no half of it is read.
+    pub fn write(&self, text: &str) {
+        let new = self.folder.path().join("routes.new");
+        fs::write(&new, text).unwrap();
+        fs::rename(new, self.folder.path().join("routes.yaml")).unwrap();
+    }
+
+    fn count(&self, text: &str) -> usize {
+        self.log.borrow().iter().filter(|line| line.contains(text)).count()
+    }
+
+    /// Waits until the log has `text` in so many lines.
+    pub async fn wait_for(&self, text: &str, count: usize) {
+        let mut log = self.log.clone();
+        let enough = |log: &Vec<String>| log.iter().filter(|line| line.contains(text)).count() >= count;
+        let waited = tokio::time::timeout(PATIENCE, log.wait_for(enough)).await;
+        assert!(waited.is_ok_and(|log| log.is_ok()), "{text:?} never came; the log: {:#?}", self.log.borrow());
+    }
+
+    pub async fn admin(&self, path: &str) -> Answer {
+        wire::exchange(self.admin, format!("GET {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n")).await
+    }
+
+    /// Scores `body` with the key.
+    pub async fn score(&self, body: &str) -> Answer {
+        self.send("POST", "/score", "", body).await
+    }
+
+    /// Sends a request with the key and further `headers`, each with its line end.
+    pub async fn send(&self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
+        wire::exchange(self.address, wire::request(method, path, headers, body)).await
+    }
+
+    /// Asks the process to end.
+    pub fn terminate(&self) {
+        let id = self.child.id().unwrap().to_string();
+        assert!(std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    }
+
+    /// Waits for the end, and gives the access log.
+    pub async fn ended(mut self) -> Vec<serde_json::Value> {
+        let mut output = String::new();
+        let ended = tokio::time::timeout(PATIENCE, async {
+            self.child.stdout.take().unwrap().read_to_string(&mut output).await.unwrap();
+            self.child.wait().await.unwrap()
+        });
+        let status = ended.await.unwrap();
+        assert!(status.success(), "{status}; the log: {:#?}", self.log.borrow());
+        output.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// The sum of a metric's series that have all of `labels`.
+    pub async fn metric(&self, name: &str, labels: &[&str]) -> f64 {
+        let text = String::from_utf8(self.admin("/metrics").await.body).unwrap();
+        let series = text
+            .lines()
+            .filter(|line| line.split('{').next() == Some(name) && labels.iter().all(|label| line.contains(label)));
+        series.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+    }
+
+    /// Waits until a metric has a value.
+    pub async fn wait_for_metric(&self, name: &str, labels: &[&str], value: f64) {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while (self.metric(name, labels).await - value).abs() > f64::EPSILON {
+            assert!(tokio::time::Instant::now() < deadline, "{name} never became {value}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
