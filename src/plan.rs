@@ -20,3 +20,6 @@ pub struct Config {
     /// The cluster's DNS domain, as `cluster.local`.
     pub cluster_domain: String,
 }
+
+#[cfg(test)]
+mod tests;

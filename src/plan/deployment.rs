@@ -1,17 +1,19 @@
 //! The plan for one `OnlineDeployment`.
 
 use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::ResourceExt;
 
 use super::change::{self, Change, Child, TargetKind};
 use super::diagnose::{self, Diagnosis, Fault};
 use super::seen::{SeenDeployment, SeenOwner};
-use super::status::deployment::{self as status, Verdict};
+use super::status::deployment::{self as status, Applied, Verdict};
 use super::validate::{self, Problem, Valid};
 use super::{Config, build};
 use crate::api::condition::reason;
 use crate::api::deployment::OnlineDeploymentStatus;
 use crate::api::endpoint::OnlineEndpoint;
-use crate::api::name;
+use crate::api::{label, name};
 
 /// What to do and what to say.
 #[derive(Clone, Debug)]
@@ -65,9 +67,9 @@ fn decide<'a>(config: &Config, seen: &'a SeenDeployment) -> (Vec<Change>, Verdic
             let mut diagnosis = Diagnosis { fault: Some(Fault::new(reason, message)), ..Diagnosis::default() };
             if let Some(there) = seen.deployment.ours() {
                 diagnosis.phases = diagnose::current_revision(seen).phases;
-                return (Vec::new(), running(diagnosis, Some(there), false, true));
+                return (Vec::new(), running(diagnosis, Some(there), Applied::No, true));
             }
-            (Vec::new(), running(diagnosis, None, false, true))
+            (Vec::new(), running(diagnosis, None, Applied::No, true))
         }
     }
 }
@@ -82,10 +84,16 @@ fn carry_out<'a>(
     let needs_download = valid.model.is_some() || valid.code.is_some();
     let service = change::apply(build::service::of_instances(object, valid), &seen.service, Child::Service);
     let wanted = build::deployment::of(object, valid, endpoint, &seen.deployment, config);
+    let inputs = |of: &Deployment| of.annotations().get(label::TEMPLATE_INPUTS).cloned();
+    let same_template = seen.deployment.ours().is_some_and(|there| inputs(there) == inputs(&wanted));
     let deployment = change::apply(wanted, &seen.deployment, Child::Deployment);
-    let applied = deployment.is_none();
+    let applied = match (&deployment, same_template) {
+        (None, _) => Applied::Whole,
+        (Some(_), true) => Applied::Template,
+        (Some(_), false) => Applied::No,
+    };
     let mut diagnosis = diagnose::current_revision(seen);
-    if !applied {
+    if applied == Applied::No {
         // What is seen speaks of the revision before this change.
         diagnosis.fault = None;
     }
@@ -96,8 +104,8 @@ fn carry_out<'a>(
 
 fn running(
     diagnosis: Diagnosis,
-    deployment: Option<&k8s_openapi::api::apps::v1::Deployment>,
-    applied: bool,
+    deployment: Option<&Deployment>,
+    applied: Applied,
     needs_download: bool,
 ) -> Verdict<'_> {
     Verdict::Running { diagnosis, deployment, applied, needs_download }

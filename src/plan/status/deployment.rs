@@ -35,11 +35,22 @@ pub enum Verdict<'a> {
         diagnosis: Diagnosis,
         /// The Deployment as it was seen.
         deployment: Option<&'a Deployment>,
-        /// Whether it equals the plan already.
-        applied: bool,
+        /// How much of the plan it equals already.
+        applied: Applied,
         /// Whether there is anything to download.
         needs_download: bool,
     },
+}
+
+/// How much of a plan stands already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// The pods are to change.
+    No,
+    /// The pods stay as they are; their number or the manner of their rollout changes.
+    Template,
+    /// Everything.
+    Whole,
 }
 
 /// Instances, as the Deployment counts them.
@@ -62,7 +73,7 @@ pub fn of(object: &OnlineDeployment, verdict: &Verdict<'_>, now: Timestamp) -> O
     let counts = counts(deployment);
     let settled = match verdict {
         Verdict::Blocked { .. } => false,
-        Verdict::Running { applied, deployment, .. } => *applied && is_settled(*deployment, wanted),
+        Verdict::Running { applied, deployment, .. } => *applied == Applied::Whole && is_settled(*deployment, wanted),
     };
     let fault = fault.filter(|_| !settled);
     let phases = if settled && wanted > 0 { finished() } else { phases };
@@ -138,8 +149,8 @@ fn state(
     if was == State::Creating || (was == State::Failed && counts.ready == 0) {
         return State::Creating;
     }
-    let applied = matches!(verdict, Verdict::Running { applied: true, .. });
-    let same_revision = applied && counts.replicas > 0 && counts.updated == counts.replicas;
+    let same_template = matches!(verdict, Verdict::Running { applied: Applied::Whole | Applied::Template, .. });
+    let same_revision = same_template && counts.updated == counts.replicas;
     match was {
         State::Updating => State::Updating,
         _ if same_revision => State::Scaling,

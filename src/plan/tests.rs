@@ -1,0 +1,5 @@
+//! Whole plans: what is wanted and seen → changes and status.
+
+mod deployment;
+mod endpoint;
+mod example;

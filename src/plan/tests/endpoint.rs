@@ -1,0 +1,167 @@
+use std::sync::Arc;
+
+use kube::core::{ObjectMeta, PartialObjectMeta};
+use serde_json::json;
+
+use super::example::{config, endpoint, fresh_keys, named_deployment, now, seen_endpoint};
+use crate::api::condition;
+use crate::api::endpoint::EndpointState;
+use crate::api::endpoint_route::EndpointRoute;
+use crate::plan::build::secret::fresh_digests;
+use crate::plan::change::{Change, Child};
+use crate::plan::endpoint::{Plan, plan};
+use crate::plan::seen::{Found, SeenEndpoint, SeenKeys, SeenMember};
+
+fn kinds(plan: &Plan) -> Vec<&'static str> {
+    let kind = |change: &Change| match change {
+        Change::Apply(Child::ServiceAccount(_)) => "account",
+        Change::Apply(Child::Keys(_)) => "keys",
+        Change::Apply(Child::Service(_)) => "service",
+        Change::Apply(Child::Route(_)) => "route",
+        Change::Apply(Child::Deployment(_)) => "deployment",
+        Change::Delete(_) => "delete",
+    };
+    plan.changes.iter().map(kind).collect()
+}
+
+fn route_of(plan: &Plan) -> Option<EndpointRoute> {
+    plan.changes.iter().find_map(|change| match change {
+        Change::Apply(Child::Route(route)) => Some((**route).clone()),
+        _ => None,
+    })
+}
+
+fn member(resource: &str, name: &str, reachable_instances: usize) -> SeenMember {
+    SeenMember { object: Arc::new(named_deployment(resource, name, &json!({}))), reachable_instances }
+}
+
+fn decide(seen: &SeenEndpoint) -> Plan {
+    plan(now(), &config(), seen, &fresh_keys())
+}
+
+/// What stands after a plan has been carried out.
+fn carried_out(seen: SeenEndpoint, plan: &Plan) -> SeenEndpoint {
+    let mut after = seen;
+    let mut object = (*after.object).clone();
+    object.status = Some(plan.status.clone());
+    after.object = Arc::new(object);
+    for change in &plan.changes {
+        match change {
+            Change::Apply(Child::ServiceAccount(account)) => {
+                let metadata = account.metadata.clone();
+                after.service_account = Found::Ours(Arc::new(partial(metadata)));
+            }
+            Change::Apply(Child::Keys(secret)) => {
+                after.generated_secret = Found::Ours(Arc::new(partial(secret.metadata.clone())));
+                after.keys = fresh_digests(&fresh_keys());
+            }
+            Change::Apply(Child::Service(service)) => after.service = Found::Ours(Arc::new((**service).clone())),
+            Change::Apply(Child::Route(route)) => after.route = Found::Ours(Arc::new((**route).clone())),
+            Change::Apply(Child::Deployment(_)) | Change::Delete(_) => {}
+        }
+    }
+    after
+}
+
+fn partial<K>(metadata: ObjectMeta) -> PartialObjectMeta<K> {
+    PartialObjectMeta { types: None, metadata, _phantom: std::marker::PhantomData }
+}
+
+fn reason<'a>(plan: &'a Plan, kind: &str) -> Option<(&'a str, &'a str)> {
+    let condition = plan.status.conditions.iter().find(|condition| condition.type_ == kind)?;
+    Some((&condition.status, &condition.reason))
+}
+
+#[test]
+fn the_keys_are_written_before_the_table_that_knows_their_digests() {
+    let plan = decide(&seen_endpoint(endpoint(&json!({}))));
+    assert_eq!(kinds(&plan), ["account", "keys", "service", "route"]);
+    let route = route_of(&plan).unwrap();
+    assert_eq!(SeenKeys::Digests(route.spec.auth.key_digests.clone()), fresh_digests(&fresh_keys()));
+    assert!(!serde_json::to_string(&route).unwrap().contains("first"), "a key is in the table");
+}
+
+#[test]
+fn a_second_pass_changes_nothing() {
+    let mut seen = seen_endpoint(endpoint(&json!({"traffic": {"blue": 100}})));
+    seen.deployments = vec![member("iris-blue", "blue", 1)];
+    let first = decide(&seen);
+    let second = decide(&carried_out(seen, &first));
+    assert_eq!(kinds(&second), [""; 0]);
+    assert_eq!(second.status, first.status);
+    assert_eq!(second.status.provisioning_state, Some(EndpointState::Succeeded));
+}
+
+#[test]
+fn a_deployment_is_in_the_table_before_it_has_weight() {
+    let mut seen = seen_endpoint(endpoint(&json!({"traffic": {"BLUE": 100}})));
+    seen.deployments = vec![member("iris-blue", "blue", 0)];
+    let waiting = decide(&seen);
+    assert_eq!(route_of(&waiting).unwrap().spec.deployments[0].weight.0, 0);
+    assert_eq!(reason(&waiting, condition::TRAFFIC_ASSIGNED), Some(("False", "DeploymentNotReady")));
+    seen.deployments = vec![member("iris-blue", "blue", 1)];
+    let serving = decide(&seen);
+    assert_eq!(route_of(&serving).unwrap().spec.deployments[0].weight.0, 100);
+    assert_eq!(reason(&serving, condition::TRAFFIC_ASSIGNED), Some(("True", "Succeeded")));
+    assert_eq!(serving.status.traffic.get("blue"), Some(&100));
+}
+
+#[test]
+fn traffic_for_a_deployment_that_does_not_exist_is_named() {
+    let plan = decide(&seen_endpoint(endpoint(&json!({"traffic": {"blue": 100}}))));
+    assert_eq!(reason(&plan, condition::TRAFFIC_ASSIGNED), Some(("False", "DeploymentNotFound")));
+    assert_eq!(plan.status.provisioning_state, Some(EndpointState::Creating));
+}
+
+#[test]
+fn a_deployment_on_its_way_out_is_no_longer_in_the_table() {
+    let mut seen = seen_endpoint(endpoint(&json!({"traffic": {"blue": 100}})));
+    let mut leaving = (*member("iris-blue", "blue", 1).object).clone();
+    leaving.metadata.deletion_timestamp = leaving.metadata.creation_timestamp.clone();
+    seen.deployments = vec![SeenMember { object: Arc::new(leaving), reachable_instances: 1 }];
+    assert!(route_of(&decide(&seen)).unwrap().spec.deployments.is_empty());
+}
+
+#[test]
+fn the_entry_of_a_deployment_that_cannot_be_read_stays() {
+    let mut seen = seen_endpoint(endpoint(&json!({"traffic": {"blue": 100}})));
+    seen.deployments = vec![member("iris-blue", "blue", 1)];
+    let first = decide(&seen);
+    let mut seen = carried_out(seen, &first);
+    seen.deployments.clear();
+    seen.unreadable = vec!["iris-blue".to_owned()];
+    assert_eq!(kinds(&decide(&seen)), [""; 0]);
+}
+
+#[test]
+fn own_keys_replace_the_generated_ones() {
+    let first = decide(&seen_endpoint(endpoint(&json!({}))));
+    let mut seen = carried_out(seen_endpoint(endpoint(&json!({"keysSecretName": "mine"}))), &first);
+    if let Found::Ours(secret) = &mut seen.generated_secret {
+        Arc::make_mut(secret).metadata.uid = Some("uid".to_owned());
+    }
+    seen.keys = SeenKeys::Incomplete(vec!["secondaryKey"]);
+    let plan = decide(&seen);
+    assert_eq!(kinds(&plan), ["delete", "route"]);
+    assert!(route_of(&plan).unwrap().spec.auth.key_digests.is_empty(), "nobody gets in without keys");
+    assert_eq!(reason(&plan, condition::AUTH_READY), Some(("False", "KeysMissing")));
+}
+
+#[test]
+fn a_foreign_service_stops_everything() {
+    let seen = SeenEndpoint { service: Found::Foreign, ..seen_endpoint(endpoint(&json!({}))) };
+    let plan = decide(&seen);
+    assert_eq!(kinds(&plan), [""; 0]);
+    assert_eq!(reason(&plan, condition::READY), Some(("False", "NameConflict")));
+    assert_eq!(plan.status.provisioning_state, Some(EndpointState::Failed));
+}
+
+#[test]
+fn an_ingress_host_is_a_host_of_the_table_only_while_access_is_enabled() {
+    let with = |access: &str| {
+        let spec = json!({"publicNetworkAccess": access, "ingress": {"host": "Iris.Example.com"}});
+        route_of(&decide(&seen_endpoint(endpoint(&spec)))).unwrap().spec.hosts
+    };
+    assert_eq!(with("Enabled"), ["iris.example.com"]);
+    assert!(with("Disabled").is_empty());
+}
