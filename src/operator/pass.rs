@@ -81,7 +81,6 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    #[expect(clippy::panic, reason = "the panic is what is tested")]
     async fn a_panic_is_an_internal_error_of_one_object() {
         let outcome: Result<(), PassError> = guarded(async { panic!("out of luck") }).await;
         let failure = outcome.unwrap_err().failure().unwrap();

@@ -235,12 +235,12 @@ mod tests {
 
     #[test]
     fn stages_pass_one_after_the_other() {
+        use Phase::{InProgress, Succeeded, Waiting};
         let phases = |pod: &Pod| {
             let look = look(pod, true);
             assert_eq!(look.fault, None);
             (look.system_setup, look.download, look.image, look.start)
         };
-        use Phase::{InProgress, Succeeded, Waiting};
         let downloading = pod(&json!({"state": {"running": {}}}), &waiting("PodInitializing"), "False");
         assert_eq!(phases(&downloading), (Succeeded, InProgress, Waiting, Waiting));
         let pulling = pod(&done(), &waiting("PodInitializing"), "False");

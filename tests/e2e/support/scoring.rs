@@ -20,11 +20,16 @@ pub struct Scorer {
 }
 
 impl Scorer {
+    /// Through the Service `mooring-gateway`; the endpoint's own name is an alias of it.
     pub async fn new(place: &Place, endpoint: &str) -> Self {
+        Self::at(place, endpoint, &setting("MOORING_TEST_GATEWAY")).await
+    }
+
+    /// Through a gateway at `address`.
+    pub async fn at(place: &Place, endpoint: &str, address: &str) -> Self {
         Self {
             client: reqwest::Client::builder().no_proxy().build().unwrap(),
-            // The address of the Service `mooring-gateway`; the endpoint's own name is an alias of it.
-            url: format!("http://{}/score", setting("MOORING_TEST_GATEWAY")),
+            url: format!("http://{address}/score"),
             host: format!("{endpoint}.{}.svc.cluster.local", place.namespace),
             key: place.key(endpoint).await,
         }
