@@ -1,0 +1,78 @@
+{{/* The reference of a program's image: mooring.image (list $ .Values.operator) */}}
+{{- define "mooring.image" -}}
+{{- $root := index . 0 -}}{{- $program := index . 1 -}}
+{{- $base := printf "%s/%s" $root.Values.image.registry $program.repository -}}
+{{- if $program.digest -}}{{ $base }}@{{ $program.digest }}
+{{- else -}}{{ $base }}:{{ $root.Values.image.tag | default $root.Chart.AppVersion }}
+{{- end -}}
+{{- end }}
+
+{{/* Labels of every object: mooring.labels (list $ "gateway") */}}
+{{- define "mooring.labels" -}}
+{{- $root := index . 0 -}}
+{{ include "mooring.selector" . }}
+app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ $root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version }}
+{{- end }}
+
+{{/* Labels that select the pods of a program: mooring.selector (list $ "gateway") */}}
+{{- define "mooring.selector" -}}
+{{- $root := index . 0 -}}
+app.kubernetes.io/name: mooring
+app.kubernetes.io/instance: {{ $root.Release.Name }}
+app.kubernetes.io/component: {{ index . 1 }}
+{{- end }}
+
+{{/* What Pod Security "restricted" asks of a pod. */}}
+{{- define "mooring.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+seccompProfile: {type: RuntimeDefault}
+{{- end }}
+
+{{/* What it asks of a container, and a file system that nobody writes to. */}}
+{{- define "mooring.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end }}
+
+{{/* The probes of the admin port. */}}
+{{- define "mooring.probes" -}}
+startupProbe:
+  httpGet: {path: /live, port: admin}
+  periodSeconds: 1
+  failureThreshold: 30
+livenessProbe:
+  httpGet: {path: /live, port: admin}
+  periodSeconds: 10
+  timeoutSeconds: 5
+readinessProbe:
+  httpGet: {path: /ready, port: admin}
+  periodSeconds: 2
+  timeoutSeconds: 5
+{{- end }}
+
+{{- define "mooring.pullSecrets" -}}
+{{- with .Values.image.pullSecrets }}
+imagePullSecrets:
+{{- range . }}
+  - name: {{ . }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Where the pods of a program may run: mooring.placement .Values.operator */}}
+{{- define "mooring.placement" -}}
+{{- with .nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .affinity }}
+affinity: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
