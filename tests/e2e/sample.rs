@@ -12,10 +12,10 @@ use mooring_operator::api::deployment::OnlineDeployment;
 use mooring_operator::api::endpoint::OnlineEndpoint;
 use mooring_operator::api::endpoint_route::EndpointRoute;
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::cluster::{DEADLINE, Place, setting};
-use crate::support::documents::{abrupt, endpoint, score_code, sklearn};
+use crate::support::documents::{abrupt, endpoint, file, score_code, sklearn};
 use crate::support::scoring::Scorer;
 
 /// Two flowers of the iris data set: the first of the first kind, the last of the last.
@@ -31,7 +31,7 @@ async fn models_claim(place: &Place) {
         "metadata": {"name": name},
         "spec": {
             "capacity": {"storage": "1Gi"},
-            "accessModes": ["ReadOnlyMany"],
+            "accessModes": ["ReadWriteMany"],
             "storageClassName": "",
             "persistentVolumeReclaimPolicy": "Retain",
             "claimRef": {"namespace": place.namespace, "name": "models"},
@@ -45,7 +45,7 @@ async fn models_claim(place: &Place) {
             "kind": "PersistentVolumeClaim",
             "metadata": {"name": "models"},
             "spec": {
-                "accessModes": ["ReadOnlyMany"],
+                "accessModes": ["ReadWriteMany"],
                 "storageClassName": "",
                 "volumeName": name,
                 "resources": {"requests": {"storage": "1Gi"}},
@@ -59,6 +59,60 @@ async fn models_claim(place: &Place) {
         .await;
 }
 
+/// Trains the sample's model with the scikit-learn that serves it, into the folder `iris/model` of the claim.
+async fn train(place: &Place) {
+    place
+        .apply(json!({
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "train"},
+            "data": {"train.py": file("deploy/samples/sklearn/train.py")},
+        }))
+        .await;
+    let command = json!(["python3", "/code/train.py", "/models/iris/model/iris.joblib"]);
+    let mounts = json!([{"name": "code", "mountPath": "/code"}, {"name": "models", "mountPath": "/models"}]);
+    let volumes = json!([
+        {"name": "code", "configMap": {"name": "train"}},
+        {"name": "models", "persistentVolumeClaim": {"claimName": "models"}},
+    ]);
+    let log = run_to_the_end(place, pod("train", &command, &json!([]), &mounts, &volumes)).await;
+    assert!(log.contains("iris.joblib"), "{log}");
+}
+
+/// A pod of the sample's image that ends by itself.
+fn pod(name: &str, command: &Value, variables: &Value, mounts: &Value, volumes: &Value) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name},
+        "spec": {
+            "restartPolicy": "Never",
+            "securityContext": {"runAsNonRoot": true, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}},
+            "containers": [{
+                "name": name,
+                "image": setting("MOORING_TEST_SKLEARN_IMAGE"),
+                "command": command,
+                "env": variables,
+                "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
+                "volumeMounts": mounts,
+            }],
+            "volumes": volumes,
+        },
+    })
+}
+
+/// Runs a pod and gives its log.
+async fn run_to_the_end(place: &Place, document: Value) -> String {
+    let name = document["metadata"]["name"].as_str().unwrap().to_owned();
+    place.apply(document).await;
+    let ended = |pod: Option<&Pod>| {
+        let phase = pod.and_then(|pod| pod.status.as_ref()?.phase.as_deref());
+        matches!(phase, Some("Succeeded" | "Failed"))
+    };
+    place.until(&name, "ended", ended).await;
+    place.api::<Pod>().logs(&name, &LogParams::default()).await.unwrap()
+}
+
 async fn remove_models(place: &Place) {
     let volumes: Api<PersistentVolume> = Api::all(place.client.clone());
     volumes.delete(&format!("{}-models", place.namespace), &DeleteParams::default()).await.unwrap();
@@ -68,6 +122,7 @@ async fn remove_models(place: &Place) {
 async fn a_model_folder_and_a_score_py_written_for_azure_ml_answer_through_the_gateway() {
     let place = Place::new("sample").await;
     models_claim(&place).await;
+    train(&place).await;
     place.apply(score_code()).await;
     place.apply(endpoint("iris", &json!({"blue": 100}))).await;
     // The folder arrives as `$AZUREML_MODEL_DIR/model/`, which is where score.py looks.
@@ -100,33 +155,12 @@ async fn an_endpoint_answers_by_its_own_name_from_inside_the_cluster() {
         print(urllib.request.urlopen(request, timeout=20).read().decode())";
     let uri = place.api::<OnlineEndpoint>().get("iris").await.unwrap().status.unwrap().scoring_uri.unwrap();
     assert_eq!(uri, format!("http://iris.{}.svc.cluster.local/score", place.namespace));
-    place
-        .apply(json!({
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {"name": "client"},
-            "spec": {
-                "restartPolicy": "Never",
-                "securityContext": {"runAsNonRoot": true, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}},
-                "containers": [{
-                    "name": "client",
-                    "image": setting("MOORING_TEST_SKLEARN_IMAGE"),
-                    "command": ["python3", "-c", script],
-                    "env": [
-                        {"name": "URI", "value": uri},
-                        {"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "iris-keys", "key": "primaryKey"}}},
-                    ],
-                    "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
-                }],
-            },
-        }))
-        .await;
-    let ended = |pod: Option<&Pod>| {
-        pod.and_then(|pod| pod.status.as_ref()?.phase.as_deref())
-            .is_some_and(|phase| phase == "Succeeded" || phase == "Failed")
-    };
-    place.until("client", "ended", ended).await;
-    let log = place.api::<Pod>().logs("client", &LogParams::default()).await.unwrap();
+    let variables = json!([
+        {"name": "URI", "value": uri},
+        {"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "iris-keys", "key": "primaryKey"}}},
+    ]);
+    let command = json!(["python3", "-c", script]);
+    let log = run_to_the_end(&place, pod("client", &command, &variables, &json!([]), &json!([]))).await;
     assert_eq!(log.trim(), "one");
     place.done().await;
 }

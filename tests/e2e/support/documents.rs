@@ -60,13 +60,17 @@ pub fn abrupt(endpoint: &str, name: &str, image: &str, instances: i32) -> Value 
     })
 }
 
-/// The sample's score.py as it stands in the repository.
+/// A score.py in the very form of Azure ML's documentation.
 pub fn score_code() -> Value {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/samples/sklearn/score.py");
     json!({
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {"name": "score"},
-        "data": {"score.py": std::fs::read_to_string(path).unwrap()},
+        "data": {"score.py": file("tests/e2e/azure/score.py")},
     })
+}
+
+/// A file of the repository.
+pub fn file(path: &str) -> String {
+    std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
 }
