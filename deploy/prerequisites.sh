@@ -8,7 +8,7 @@ cargo_deny_version=0.20.2
 # prerequisites_packages [PACKAGE:PROGRAM...]: install what is missing of these and of what every build needs.
 prerequisites_packages() {
   local entry missing=()
-  for entry in gcc:cc libc6-dev:/usr/include/stdlib.h make:make cmake:cmake git:git curl:curl jq:jq python3:python3 python3-venv:/usr/share/doc/python3-venv "$@"; do
+  for entry in gcc:cc libc6-dev:/usr/include/stdlib.h make:make cmake:cmake git:git curl:curl python3:python3 python3-venv:/usr/share/doc/python3-venv "$@"; do
     command -v "${entry#*:}" >/dev/null || [ -e "${entry#*:}" ] || missing+=("${entry%%:*}")
   done
   [ ${#missing[@]} -gt 0 ] || return 0
@@ -23,6 +23,7 @@ prerequisites_packages() {
 # Rust as new as Cargo.toml asks for, by rustup when there is none.
 prerequisites_rust() {
   local found
+  # shellcheck source=/dev/null
   [ ! -f "$HOME/.cargo/env" ] || . "$HOME/.cargo/env"
   if ! command -v cargo >/dev/null; then
     echo "installing Rust with rustup" >&2
@@ -31,6 +32,7 @@ prerequisites_rust() {
       echo "rustup could not be installed; install Rust $rust_version or newer from https://rustup.rs and try again" >&2
       return 1
     }
+    # shellcheck source=/dev/null
     . "$HOME/.cargo/env"
   fi
   found=$(rustc --version | awk '{ print $2 }')
