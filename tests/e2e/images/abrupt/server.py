@@ -4,7 +4,9 @@ import os
 import signal
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
+VERSION = Path("/version").read_bytes()
 signal.signal(signal.SIGTERM, lambda *_: os._exit(143))
 
 
@@ -16,7 +18,7 @@ class Handler(BaseHTTPRequestHandler):
         self.rfile.read(length)
         if self.command == "POST":
             time.sleep(0.02)
-        body = os.environ["VERSION"].encode()
+        body = VERSION
         self.send_response(200)
         self.send_header("content-type", "text/plain")
         self.send_header("content-length", str(len(body)))
