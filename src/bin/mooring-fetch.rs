@@ -10,7 +10,7 @@ use anyhow::Context;
 use clap::Parser;
 use mooring_operator::api::artifact::{ArtifactReport, PLAN_VARIABLE};
 use mooring_operator::fetch::{self, Patience, report};
-use mooring_operator::process::{build, telemetry};
+use mooring_operator::process::telemetry;
 use tokio::signal::unix::{SignalKind, signal};
 
 const EXAMPLE: &str = r#"Example:
@@ -38,7 +38,7 @@ const TERMINATED: u8 = 143;
 
 /// Puts models and code in place, before the inference server starts.
 #[derive(Parser)]
-#[command(name = "mooring-fetch", version = build::VERSION, after_help = EXAMPLE)]
+#[command(name = "mooring-fetch", version, after_help = EXAMPLE)]
 struct Arguments {
     /// File with the artifact plan (JSON), or `-` for standard input.
     #[arg(long, value_name = "FILE", conflicts_with = "plan_json", required_unless_present = "plan_json")]

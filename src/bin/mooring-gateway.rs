@@ -8,12 +8,12 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Parser, ValueEnum};
 use mooring_operator::gateway::{self, Options, Source};
-use mooring_operator::process::{build, shutdown, telemetry};
+use mooring_operator::process::{shutdown, telemetry};
 
 /// Takes scoring requests, finds the endpoint, checks the key, chooses a deployment and one of its instances, and
 /// passes the answer back as a stream.
 #[derive(Parser, Debug)]
-#[command(name = "mooring-gateway", version = build::VERSION, after_help = EXAMPLES)]
+#[command(name = "mooring-gateway", version, after_help = EXAMPLES)]
 struct Arguments {
     /// Address and port for scoring requests
     #[arg(long, env = "MOORING_LISTEN", default_value = "0.0.0.0:8080", value_name = "ADDRESS")]

@@ -10,7 +10,7 @@ use url::Url;
 use crate::catalogue::Reason;
 use crate::fetch::Patience;
 use crate::fetch::failure::Failure;
-use crate::process::build::USER_AGENT;
+use crate::process::build;
 
 /// Longest pause that a store may ask for; a longer one counts as this.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
@@ -25,7 +25,7 @@ pub fn build(patience: Patience) -> Result<Client, Failure> {
     // The bytes are wanted as they are stored.
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     Client::builder()
-        .user_agent(USER_AGENT)
+        .user_agent(build::FETCH)
         .default_headers(headers)
         .redirect(Policy::none())
         .connect_timeout(patience.connect)

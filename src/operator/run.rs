@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use futures::channel::mpsc::Receiver;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
+use hyper::header::{HeaderValue, USER_AGENT};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Api, Patch, PatchParams};
@@ -31,6 +32,7 @@ use super::{deployment, endpoint, watch};
 use crate::api::condition::{self, reason};
 use crate::api::label::MANAGER;
 use crate::plan::Config;
+use crate::process::build;
 use crate::process::readiness::Readiness;
 
 /// The part of the operator's readiness that this room sets.
@@ -83,6 +85,8 @@ pub async fn run(
     // Retries are ours, at the level of a pass: the client's own may take minutes inside one call.
     config.default_retry = false;
     config.connect_timeout = Some(CONNECT_TIMEOUT);
+    // So that the API server's audit log tells our requests from others.
+    config.headers.push((USER_AGENT, HeaderValue::from_static(build::OPERATOR)));
     let client = Client::try_from(config).map_err(RunError::Client)?;
     let (metrics, readiness) = (Metrics::new(registry), readiness.clone());
     Ok(async move {

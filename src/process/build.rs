@@ -1,7 +1,8 @@
-//! What this program is.
+//! How our programs introduce themselves over HTTP.
 
-/// Version of the package, as `0.1.0`.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
-
-/// How our HTTP requests introduce themselves.
-pub const USER_AGENT: &str = concat!("mooring/", env!("CARGO_PKG_VERSION"));
+/// The storage initializer, to stores.
+pub const FETCH: &str = concat!("mooring-fetch/", env!("CARGO_PKG_VERSION"));
+/// The operator, to the API server.
+pub const OPERATOR: &str = concat!("mooring-operator/", env!("CARGO_PKG_VERSION"));
+/// The gateway, to the API server.
+pub const GATEWAY: &str = concat!("mooring-gateway/", env!("CARGO_PKG_VERSION"));

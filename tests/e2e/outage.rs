@@ -10,8 +10,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::support::cluster::{DEADLINE, Place, setting};
 use crate::support::documents::{abrupt, endpoint};
+use crate::support::place::{DEADLINE, Place, setting};
 use crate::support::scoring::Scorer;
 
 /// A way to the API server that can be cut and mended.

@@ -4,9 +4,9 @@ use mooring_operator::api::deployment::{DeploymentState, OnlineDeployment};
 use mooring_operator::catalogue::Code;
 use serde_json::json;
 
-use crate::support::cluster::{Place, is_true, setting};
 use crate::support::documents::{abrupt, endpoint};
 use crate::support::load;
+use crate::support::place::{Place, is_true, setting};
 use crate::support::scoring::Scorer;
 
 #[tokio::test]

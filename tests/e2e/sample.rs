@@ -14,8 +14,8 @@ use mooring_operator::api::endpoint_route::EndpointRoute;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::support::cluster::{DEADLINE, Place, setting};
 use crate::support::documents::{abrupt, endpoint, file, score_code, sklearn};
+use crate::support::place::{DEADLINE, Place, setting};
 use crate::support::scoring::Scorer;
 
 /// Two flowers of the iris data set: the first of the first kind, the last of the last.

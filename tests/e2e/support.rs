@@ -1,6 +1,8 @@
 //! What the tests on a whole cluster share.
 
-pub mod cluster;
 pub mod documents;
+mod instances;
 pub mod load;
+#[path = "../support/place.rs"]
+pub mod place;
 pub mod scoring;

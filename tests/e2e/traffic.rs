@@ -4,9 +4,9 @@ use mooring_operator::api::deployment::OnlineDeployment;
 use mooring_operator::api::endpoint::OnlineEndpoint;
 use serde_json::json;
 
-use crate::support::cluster::{Place, setting};
 use crate::support::documents::{abrupt, endpoint};
 use crate::support::load;
+use crate::support::place::{Place, setting};
 use crate::support::scoring::Scorer;
 
 async fn blue_and_green(place: &Place, traffic: &serde_json::Value) {

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use futures::{FutureExt, Stream, StreamExt};
+use hyper::header::{HeaderValue, USER_AGENT};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use kube::api::Api;
 use kube::{Client, Config, ResourceExt};
@@ -17,6 +18,7 @@ use crate::api::label;
 use crate::gateway::GatewayError;
 use crate::gateway::backend::Address;
 use crate::gateway::table::writer::TableWriter;
+use crate::process::build;
 use crate::process::readiness::Readiness;
 
 /// Seconds that a watch lasts before it is asked for again. A connection whose other end has vanished is found out no
@@ -41,6 +43,7 @@ pub async fn client() -> Result<Client, GatewayError> {
     config.reset_reader_on_write = true;
     // The watches have a backoff of their own.
     config.default_retry = false;
+    config.headers.push((USER_AGENT, HeaderValue::from_static(build::GATEWAY)));
     Client::try_from(config).map_err(|error| GatewayError::ClusterClient(Box::new(error)))
 }
 

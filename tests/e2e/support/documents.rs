@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::cluster::setting;
+use super::place::setting;
 
 pub fn endpoint(name: &str, traffic: &Value) -> Value {
     json!({

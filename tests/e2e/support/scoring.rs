@@ -1,6 +1,6 @@
 //! Requests as a client of an endpoint sends them, through the Service of the gateway.
 
-use super::cluster::{Place, setting};
+use super::place::{Place, setting};
 
 /// An answer.
 #[derive(Debug)]

@@ -1,11 +1,11 @@
-//! The cluster that `tests/run e2e` has started, and a namespace of its own for each test.
+//! The cluster that `tests/run` has started, and a namespace of its own for each test.
 
 use std::fmt::Debug;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use kube::config::KubeConfigOptions;
 use kube::core::DynamicObject;
 use kube::discovery::ApiResource;
@@ -21,7 +21,7 @@ pub const DEADLINE: Duration = Duration::from_mins(3);
 
 /// What `tests/run` tells the tests; see `tests/run --help`.
 pub fn setting(name: &str) -> String {
-    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set; run these tests with `tests/run e2e`"))
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set; run these tests with `tests/run`"))
 }
 
 /// A namespace of one test, removed when the test ends well; left for a look when it fails.
@@ -40,7 +40,7 @@ impl Place {
         let namespaces: Api<Namespace> = Api::all(client.clone());
         let namespace = Namespace {
             metadata: kube::core::ObjectMeta {
-                generate_name: Some(format!("e2e-{name}-")),
+                generate_name: Some(format!("test-{name}-")),
                 // Everything that we make is admitted by the strictest profile.
                 labels: Some([("pod-security.kubernetes.io/enforce".to_owned(), "restricted".to_owned())].into()),
                 ..Default::default()
@@ -66,7 +66,7 @@ impl Place {
         let kind = kube::core::GroupVersionKind::gvk(group, version, &types.kind);
         let api: Api<DynamicObject> =
             Api::namespaced_with(self.client.clone(), &self.namespace, &ApiResource::from_gvk(&kind));
-        let parameters = PatchParams::apply("e2e").force();
+        let parameters = PatchParams::apply("test").force();
         api.patch(&object.name_any(), &parameters, &Patch::Apply(&object)).await.unwrap();
     }
 
@@ -105,23 +105,6 @@ impl Place {
             })
         })
         .await;
-    }
-
-    /// Waits until at most `most` instances of a deployment are left, those on their way out included.
-    pub async fn instances_left(&self, deployment: &str, most: usize) {
-        let pods = self.api::<Pod>();
-        let selector = ListParams::default().labels(&format!("mooring.dev/online-deployment={deployment}"));
-        let begin = Instant::now();
-        while pods.list(&selector).await.unwrap().items.len() > most {
-            assert!(begin.elapsed() < DEADLINE, "more than {most} instances of {deployment} are left");
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-    }
-
-    /// The primary key of an endpoint.
-    pub async fn key(&self, endpoint: &str) -> String {
-        let secret = self.api::<Secret>().get(&format!("{endpoint}-keys")).await.unwrap();
-        String::from_utf8(secret.data.unwrap().remove("primaryKey").unwrap().0).unwrap()
     }
 
     pub async fn delete<K>(&self, name: &str)

@@ -1,0 +1,10 @@
+//! What the control-plane tests share.
+
+pub mod audit;
+pub mod documents;
+pub mod kubelet;
+pub mod operator;
+#[path = "../support/place.rs"]
+pub mod place;
+pub mod proxy;
+pub mod state;

@@ -1,0 +1,55 @@
+//! The API server's own count of the operator's requests.
+
+use serde_json::Value;
+
+use super::place::setting;
+
+/// One answered request of an operator.
+pub struct Request {
+    verb: String,
+    object: String,
+    pub code: u64,
+}
+
+impl std::fmt::Debug for Request {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{} {} {}", self.verb, self.object, self.code)
+    }
+}
+
+impl Request {
+    pub fn is_write(&self) -> bool {
+        matches!(self.verb.as_str(), "create" | "update" | "patch" | "delete")
+    }
+}
+
+/// The requests of the operators for one namespace, watches left out: those last, and are no work.
+pub fn requests(namespace: &str) -> Vec<Request> {
+    let text = std::fs::read_to_string(setting("MOORING_TEST_AUDIT_LOG")).unwrap();
+    text.lines()
+        .filter(|line| line.contains(namespace) && line.contains("mooring-operator/"))
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|event| {
+            event["objectRef"]["namespace"] == namespace && event["verb"] != "watch" && event["verb"] != "list"
+        })
+        .map(|event| {
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            let object = &event["objectRef"];
+            Request {
+                verb: text(&event["verb"]),
+                object: format!(
+                    "{}/{} {}",
+                    text(&object["resource"]),
+                    text(&object["name"]),
+                    text(&object["subresource"])
+                ),
+                code: event["responseStatus"]["code"].as_u64().unwrap_or_default(),
+            }
+        })
+        .collect()
+}
+
+/// Writes so far.
+pub fn writes(namespace: &str) -> usize {
+    requests(namespace).iter().filter(|request| request.is_write()).count()
+}
