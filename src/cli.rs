@@ -1,1 +1,9 @@
-//! To come.
+//! The command line: endpoints and deployments as data on standard output, all talk on standard error.
+
+pub mod arguments;
+pub mod command;
+mod connect;
+mod error;
+mod print;
+
+pub use error::CliError;

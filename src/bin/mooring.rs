@@ -1,1 +1,23 @@
-fn main() {}
+//! The command line: from the arguments to `cli::command`.
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use clap::Parser;
+use mooring_operator::cli::arguments::Arguments;
+use mooring_operator::cli::command;
+
+fn main() -> anyhow::Result<ExitCode> {
+    let arguments = Arguments::parse();
+    // Every library uses the same provider; a second installation is no error.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let Err(error) = runtime.block_on(command::run(arguments)) else { return Ok(ExitCode::SUCCESS) };
+    eprintln!("mooring: {error}");
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        eprintln!("  because: {next}");
+        cause = next.source();
+    }
+    Ok(ExitCode::from(error.exit_code()))
+}

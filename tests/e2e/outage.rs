@@ -11,8 +11,9 @@ use tokio::process::{Child, Command};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::support::documents::{abrupt, endpoint};
-use crate::support::place::{DEADLINE, Place, setting};
+use crate::support::place::{Place, setting};
 use crate::support::scoring::Scorer;
+use crate::support::waits::DEADLINE;
 
 /// A way to the API server that can be cut and mended.
 struct Way {

@@ -6,8 +6,9 @@ use serde_json::json;
 
 use crate::support::documents::{abrupt, endpoint};
 use crate::support::load;
-use crate::support::place::{Place, is_true, setting};
+use crate::support::place::{Place, setting};
 use crate::support::scoring::Scorer;
+use crate::support::waits::is_true;
 
 #[tokio::test]
 async fn a_new_image_rolls_out_under_load_without_a_lost_request() {

@@ -15,8 +15,9 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::support::documents::{abrupt, endpoint, file, score_code, sklearn};
-use crate::support::place::{DEADLINE, Place, setting};
+use crate::support::place::{Place, setting};
 use crate::support::scoring::Scorer;
+use crate::support::waits::DEADLINE;
 
 /// Two flowers of the iris data set: the first of the first kind, the last of the last.
 const FLOWERS: &str = r#"{"data": [[5.1, 3.5, 1.4, 0.2], [5.9, 3.0, 5.1, 1.8]]}"#;

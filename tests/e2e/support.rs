@@ -6,3 +6,5 @@ pub mod load;
 #[path = "../support/place.rs"]
 pub mod place;
 pub mod scoring;
+#[path = "../support/waits.rs"]
+pub mod waits;

@@ -15,8 +15,9 @@ use serde_json::{Value, json};
 use crate::support::documents::{deployment, endpoint, with};
 use crate::support::kubelet::Kubelet;
 use crate::support::operator::Operator;
-use crate::support::place::{DEADLINE, Place, is_true, setting};
+use crate::support::place::{Place, setting};
 use crate::support::state;
+use crate::support::waits::{DEADLINE, is_true};
 
 /// A namespace with its operator and its node.
 struct Stage {

@@ -39,7 +39,7 @@ async fn run(scene: Scene, plan: Option<Plan>) -> Outcome {
     if plan.is_some_and(|plan| matches!(plan.blow, Blow::KillBefore | Blow::KillAfter)) {
         let begin = std::time::Instant::now();
         while !proxy.has_struck() {
-            assert!(begin.elapsed() < crate::support::place::DEADLINE, "{plan:?} never struck");
+            assert!(begin.elapsed() < crate::support::waits::DEADLINE, "{plan:?} never struck");
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
         proxy.operator_ended().await;

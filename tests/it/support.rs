@@ -8,3 +8,5 @@ pub mod operator;
 pub mod place;
 pub mod proxy;
 pub mod state;
+#[path = "../support/waits.rs"]
+pub mod waits;

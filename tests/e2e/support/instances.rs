@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::api::ListParams;
 
-use super::place::{DEADLINE, Place};
+use super::place::Place;
+use super::waits::DEADLINE;
 
 impl Place {
     /// Waits until at most `most` instances of a deployment are left, those on their way out included.

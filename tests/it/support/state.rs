@@ -13,7 +13,8 @@ use mooring_operator::api::endpoint::OnlineEndpoint;
 use mooring_operator::api::endpoint_route::EndpointRoute;
 use serde_json::Value;
 
-use super::place::{DEADLINE, Place};
+use super::place::Place;
+use super::waits::DEADLINE;
 
 /// The state once it stays as it is for a second.
 pub async fn settled(place: &Place) -> Vec<(String, Value)> {
