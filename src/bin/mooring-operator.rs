@@ -61,7 +61,7 @@ struct Run {
     #[arg(long, env = "MOORING_LOG_FORMAT", default_value = "text")]
     log_format: LogFormat,
     /// What is logged, in the syntax of `RUST_LOG`.
-    #[arg(long, env = "MOORING_LOG_FILTER", default_value = "info")]
+    #[arg(long, env = "MOORING_LOG_FILTER", default_value = "info,kube_client=off")]
     log_filter: String,
 }
 

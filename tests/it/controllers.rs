@@ -4,6 +4,8 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, ResourceQuota, Secret, Service, ServiceAccount};
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::core::DynamicObject;
+use kube::discovery::ApiResource;
 use kube_runtime::wait::await_condition;
 use mooring_operator::api::deployment::{DeploymentState, OnlineDeployment};
 use mooring_operator::api::endpoint::OnlineEndpoint;
@@ -378,5 +380,38 @@ async fn the_users_spec_is_never_written() {
     assert_eq!(managers(endpoint.managed_fields()), ["test"]);
     assert_eq!(managers(deployment.managed_fields()), ["test"]);
     assert!(deployment.finalizers().is_empty() && endpoint.finalizers().is_empty(), "nothing may hold a user's object");
+    stage.place.done().await;
+}
+
+#[tokio::test]
+async fn one_object_that_cannot_be_read_stops_no_other() {
+    let stage = blue("unreadable").await;
+    let place = &stage.place;
+    // More than the operator's 32 bits hold: the API server takes it, the operator can't read the object any more.
+    let status = json!({
+        "apiVersion": "mooring.dev/v1alpha1", "kind": "OnlineDeployment", "status": {"updatedReplicas": 5_000_000_000_i64},
+    });
+    let dynamic: Api<DynamicObject> =
+        Api::namespaced_with(place.client.clone(), &place.namespace, &ApiResource::erase::<OnlineDeployment>(&()));
+    dynamic.patch_status("iris-blue", &PatchParams::apply("somebody").force(), &Patch::Apply(status)).await.unwrap();
+    let reason = |object: &DynamicObject| {
+        let conditions = object.data["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        conditions.into_iter().find(|condition| condition["type"] == "Ready").map(|ready| ready["reason"].clone())
+    };
+    let begin = std::time::Instant::now();
+    while reason(&dynamic.get("iris-blue").await.unwrap()) != Some(json!("InvalidSpec")) {
+        assert!(begin.elapsed() < DEADLINE, "nothing is said of the object");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    // Others are worked on, and what was routed stays routed.
+    place.apply(deployment("green", "good:2")).await;
+    place
+        .until("iris-green", "Ready", |object: Option<&OnlineDeployment>| {
+            let status = object.and_then(|object| object.status.as_ref());
+            status.is_some_and(|status| status.provisioning_state == Some(DeploymentState::Succeeded))
+        })
+        .await;
+    route_has(place, &[("blue", 100), ("green", 0)]).await;
+    assert!(place.api::<Deployment>().get_opt("iris-blue").await.unwrap().is_some(), "its instances are gone");
     stage.place.done().await;
 }

@@ -21,7 +21,7 @@ impl Operator {
             .args(["run", "--gateway-host", "gateway.test", "--admin", "127.0.0.1:0", "--namespace", namespace])
             .args(["--fetch-image", fetch_image])
             .env("KUBECONFIG", kubeconfig)
-            .env("MOORING_LOG_FILTER", "error")
+            .env("MOORING_LOG_FILTER", "error,kube_client=off")
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .spawn()
