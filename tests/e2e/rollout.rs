@@ -22,7 +22,7 @@ async fn a_new_image_rolls_out_under_load_without_a_lost_request() {
     // The old instances are still on their way out: the load goes on until the last one has died on its SIGTERM.
     place.instances_left("iris-blue", 2).await;
     let outcome = load.stop().await;
-    outcome.assert_none_lost(200);
+    outcome.assert_none_lost(20);
     assert!(outcome.count(|answer| answer.body == "one") > 0 && outcome.count(|answer| answer.body == "two") > 0);
     place.done().await;
 }
@@ -56,7 +56,8 @@ async fn a_bad_image_fails_with_its_code_while_the_old_revision_serves_and_heals
     let healed = place.api::<OnlineDeployment>().get("iris-blue").await.unwrap().status.unwrap();
     assert_eq!(healed.error, None);
     assert_eq!(healed.recent_errors.first().unwrap().reason, "ImageNotFound");
-    load.stop().await.assert_none_lost(50);
+    place.instances_left("iris-blue", 1).await;
+    load.stop().await.assert_none_lost(20);
     place.done().await;
 }
 
@@ -73,6 +74,6 @@ async fn instances_come_and_go_with_scale_without_a_lost_request() {
         place.ready("iris", &["iris-blue"]).await;
     }
     place.instances_left("iris-blue", 1).await;
-    load.stop().await.assert_none_lost(100);
+    load.stop().await.assert_none_lost(20);
     place.done().await;
 }
