@@ -5,5 +5,7 @@ pub mod command;
 mod connect;
 mod error;
 mod print;
+mod table;
+mod wire;
 
 pub use error::CliError;

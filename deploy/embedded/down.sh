@@ -66,7 +66,7 @@ stop_containers() {
 shim_processes() {
     local file arguments
     for file in /proc/[0-9]*/cmdline; do
-        arguments=$(tr '\0' ' ' <"$file" 2>/dev/null) || continue
+        arguments=$(tr '\0' ' ' 2>/dev/null <"$file") || continue
         [[ $arguments != *containerd-shim*"-address $state/containerd/containerd.sock "* ]] || basename "$(dirname "$file")"
     done
 }

@@ -13,10 +13,18 @@ fn main() -> anyhow::Result<ExitCode> {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let Err(error) = runtime.block_on(command::run(arguments)) else { return Ok(ExitCode::SUCCESS) };
+    if error.reader_is_gone() {
+        return Ok(ExitCode::SUCCESS);
+    }
     eprintln!("mooring: {error}");
+    let mut told = error.to_string();
     let mut cause = error.source();
     while let Some(next) = cause {
-        eprintln!("  because: {next}");
+        // Many libraries repeat the cause in their own words.
+        if !told.contains(&next.to_string()) {
+            told = next.to_string();
+            eprintln!("  because: {told}");
+        }
         cause = next.source();
     }
     Ok(ExitCode::from(error.exit_code()))

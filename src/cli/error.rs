@@ -1,52 +1,123 @@
-//! What can go wrong, in the user's words.
+//! What can go wrong, in the user's words: the object, and what to do now. The cause is the source.
+
+use kube::core::Status;
+
+use super::arguments::Container;
+
+/// A cause that a library names.
+pub(super) type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
     /// There is no such object.
-    #[error(
-        "{kind} {name:?} does not exist in namespace {namespace:?}; list them with `mooring {verb} list --namespace {namespace}`"
-    )]
+    #[error("{kind} {name:?} does not exist in namespace {namespace:?}; {next_step}")]
     NotFound {
-        /// Kind of the object.
+        /// What it is.
         kind: &'static str,
-        /// The verb that lists its kind.
-        verb: &'static str,
         /// Its name.
         name: String,
         /// Where it was looked for.
         namespace: String,
+        /// What shows those that exist.
+        next_step: String,
+    },
+    /// The instance has no such container.
+    #[error(
+        "instance {instance:?} has no container {}; a deployment without model and code has no storage-initializer",
+        container.as_str()
+    )]
+    NoContainer {
+        /// Name of the pod.
+        instance: String,
+        /// The container.
+        container: Container,
+    },
+    /// The container has never been restarted.
+    #[error(
+        "container {} of instance {instance:?} has not been restarted; leave out --previous",
+        container.as_str()
+    )]
+    NoPrevious {
+        /// Name of the pod.
+        instance: String,
+        /// The container.
+        container: Container,
     },
     /// The kubeconfig can't be used.
-    #[error("reading the kubeconfig failed; name a context that exists with --context")]
-    Kubeconfig(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The API server refused or did not answer.
-    #[error("{act} failed")]
-    Api {
+    #[error("{which} can't be used; name a file with --kubeconfig, or one of its contexts with --context")]
+    Kubeconfig {
+        /// The file or context.
+        which: String,
+        /// Why not.
+        source: Cause,
+    },
+    /// The API server said no.
+    #[error("{act} failed; {}", next_step(.source))]
+    Denied {
         /// What was asked.
-        act: &'static str,
-        /// The answer.
+        act: String,
+        /// The API server's own words.
+        source: Box<Status>,
+    },
+    /// The API server did not answer, or not in words that are known.
+    #[error(
+        "{act} failed; check that `kubectl version` reaches the cluster, and that the operator is of the version of `mooring version`"
+    )]
+    NoAnswer {
+        /// What was asked.
+        act: String,
+        /// What came instead.
         source: Box<kube::Error>,
     },
     /// The endpoint has no usable keys.
-    #[error("endpoint {0:?} has no keys yet; look at the condition AuthReady with `mooring endpoint show -n {0}`")]
-    NoKeys(String),
+    #[error(
+        "endpoint {endpoint:?} has no keys: {why}; look at its conditions with `mooring endpoint show -n {endpoint}`"
+    )]
+    NoKeys {
+        /// Name of the endpoint.
+        endpoint: String,
+        /// Why not.
+        why: String,
+    },
     /// No gateway runs.
-    #[error("no ready gateway was found in any namespace; is the chart installed?")]
-    NoGateway,
-    /// The request could not be sent.
-    #[error("sending the request through the gateway failed")]
-    Send(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("no ready gateway was found in {0}; install the chart, wait for its pods, or name an address with --url")]
+    NoGateway(String),
+    /// The request can't be put together.
+    #[error("the request can't be put together; check --name, --deployment, --content-type and --url")]
+    Request(#[source] Cause),
+    /// The request got no answer.
+    #[error("sending the request to {to} failed; check that it runs and can be reached from here")]
+    Send {
+        /// Whom.
+        to: String,
+        /// Why not.
+        source: Cause,
+    },
     /// The answer was not 200.
-    #[error("the endpoint answered {status} {phrase}")]
+    #[error("endpoint {endpoint:?} answered {status} {phrase}{request_id}; {next_step}")]
     Refused {
+        /// Name of the endpoint.
+        endpoint: String,
         /// HTTP status.
         status: u16,
         /// Its reason phrase.
         phrase: String,
+        /// The gateway's id of the request, as ` (x-request-id …)`; empty without one.
+        request_id: String,
+        /// What to do now.
+        next_step: String,
+    },
+    /// No answer came in time.
+    #[error("{act} took longer than {seconds} seconds; try again, or allow more with --timeout")]
+    TimedOut {
+        /// What was asked.
+        act: String,
+        /// How long the wait was.
+        seconds: u64,
     },
     /// A file could not be read.
-    #[error("reading {path} failed")]
+    #[error("reading {path} failed; name a readable file with --request-file, or - for standard input")]
     Read {
         /// The file.
         path: String,
@@ -55,7 +126,10 @@ pub enum CliError {
     },
     /// The output could not be written.
     #[error("writing the output failed")]
-    Write(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Write(#[source] std::io::Error),
+    /// The output could not be put into its form.
+    #[error("putting the output into its form failed")]
+    Form(#[source] Cause),
 }
 
 impl CliError {
@@ -63,8 +137,24 @@ impl CliError {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::NotFound { .. } => 3,
+            Self::NotFound { .. } | Self::NoContainer { .. } | Self::NoPrevious { .. } => 3,
+            Self::TimedOut { .. } => 4,
             _ => 1,
         }
+    }
+
+    /// Whether it is only that the reader of the output has had enough, as `head` does.
+    #[must_use]
+    pub fn reader_is_gone(&self) -> bool {
+        matches!(self, Self::Write(error) if error.kind() == std::io::ErrorKind::BrokenPipe)
+    }
+}
+
+fn next_step(status: &Status) -> &'static str {
+    match status.code {
+        401 => "sign in to the cluster again",
+        403 => "ask the cluster's administrator for the right that is named below",
+        404 => "install the chart: the cluster does not know this kind of object",
+        _ => "read the API server's own words below",
     }
 }

@@ -1,33 +1,46 @@
 //! Data on standard output.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
-use kube::ResourceExt;
+use kube::{Resource, ResourceExt};
 use serde::Serialize;
 
 use super::CliError;
-use super::arguments::Output;
+use super::arguments::{Document, Output};
+use super::table::{Listed, table};
 
-/// Prints objects; `row` gives the cells of a table below `head`.
-pub(super) fn objects<K: Serialize + ResourceExt, const N: usize>(
-    output: Output,
-    objects: &[K],
-    head: [&str; N],
-    row: impl Fn(&K) -> [String; N],
-) -> Result<(), CliError> {
-    match output {
-        Output::Table => text(&table(head, &objects.iter().map(row).collect::<Vec<_>>())),
-        Output::Name => text(&objects.iter().map(|object| object.name_any() + "\n").collect::<String>()),
-        Output::Json | Output::Yaml => document(output, &objects),
+/// Prints a list of objects.
+pub(super) fn objects<K>(output: Output, mut objects: Vec<K>) -> Result<(), CliError>
+where
+    K: Listed + Serialize + Resource<DynamicType = ()>,
+{
+    objects.iter_mut().for_each(tidy);
+    match document_of(output) {
+        Some(form) => document(form, &objects),
+        None => text(&lines(output, &objects)),
+    }
+}
+
+/// Prints one object.
+pub(super) fn object<K>(output: Output, mut object: K) -> Result<(), CliError>
+where
+    K: Listed + Serialize + Resource<DynamicType = ()>,
+{
+    tidy(&mut object);
+    match document_of(output) {
+        Some(form) => document(form, &object),
+        None => text(&lines(output, &[object])),
     }
 }
 
 /// Prints one document.
-pub(super) fn document<T: Serialize>(output: Output, document: &T) -> Result<(), CliError> {
-    let json = |error: serde_json::Error| CliError::Write(error.into());
-    match output {
-        Output::Json => text(&(serde_json::to_string_pretty(document).map_err(json)? + "\n")),
-        _ => text(&serde_saphyr::to_string(document).map_err(|error| CliError::Write(error.into()))?),
+pub(super) fn document<T: Serialize>(form: Document, document: &T) -> Result<(), CliError> {
+    match form {
+        Document::Json => {
+            let json = serde_json::to_string_pretty(document).map_err(|error| CliError::Form(error.into()))?;
+            text(&(json + "\n"))
+        }
+        Document::Yaml => text(&serde_saphyr::to_string(document).map_err(|error| CliError::Form(error.into()))?),
     }
 }
 
@@ -39,33 +52,30 @@ pub(super) fn text(text: &str) -> Result<(), CliError> {
 /// Prints bytes as they are.
 pub(super) fn bytes(bytes: &[u8]) -> Result<(), CliError> {
     let mut out = std::io::stdout().lock();
-    out.write_all(bytes).and_then(|()| out.flush()).map_err(|error| CliError::Write(error.into()))
+    out.write_all(bytes).and_then(|()| out.flush()).map_err(CliError::Write)
 }
 
-fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
-    let head = head.map(str::to_owned);
-    let lines: Vec<&[String; N]> = std::iter::once(&head).chain(rows).collect();
-    let widths: Vec<usize> = (0..N)
-        .map(|column| {
-            lines.iter().filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
-        })
-        .collect();
-    let mut text = String::new();
-    for line in lines {
-        let cells: Vec<String> = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        text.push_str(cells.join("  ").trim_end());
-        text.push('\n');
-    }
-    text
+/// Ends a line that was left open, where a person would see the prompt in it.
+pub(super) fn end_of_line(last: Option<u8>) -> Result<(), CliError> {
+    if std::io::stdout().is_terminal() && last.is_some_and(|last| last != b'\n') { text("\n") } else { Ok(()) }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn columns_are_as_wide_as_their_widest_cell() {
-        let rows = [["iris".to_owned(), "ä".to_owned()], ["a".to_owned(), "Succeeded".to_owned()]];
-        assert_eq!(table(["NAME", "STATE"], &rows), "NAME  STATE\niris  ä\na     Succeeded\n");
+fn document_of(output: Output) -> Option<Document> {
+    match output {
+        Output::Json => Some(Document::Json),
+        Output::Yaml => Some(Document::Yaml),
+        Output::Table | Output::Name => None,
     }
+}
+
+fn lines<K: Listed + ResourceExt>(output: Output, objects: &[K]) -> String {
+    if output == Output::Name {
+        return objects.iter().map(|object| object.name_any() + "\n").collect();
+    }
+    table(K::HEAD, &objects.iter().map(Listed::cells).collect::<Vec<_>>())
+}
+
+/// Takes out who wrote which field: nobody reads it.
+fn tidy<K: Resource>(object: &mut K) {
+    object.meta_mut().managed_fields = None;
 }

@@ -1,25 +1,38 @@
 //! The keys of an endpoint, read with the caller's own rights.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::api::core::v1::Secret;
+use serde::Serialize;
 
-use crate::api::endpoint::OnlineEndpoint;
+use crate::api::endpoint::AuthMode;
 use crate::cli::CliError;
-use crate::cli::connect::{Connection, api};
+use crate::cli::connect::Connection;
 
-/// Both keys, by name.
-pub(super) async fn of(connection: &Connection, endpoint: &str) -> Result<BTreeMap<String, String>, CliError> {
-    let missing = || CliError::NoKeys(endpoint.to_owned());
-    let object: OnlineEndpoint = connection.get("OnlineEndpoint", "endpoint", endpoint).await?;
-    let secret = object.status.and_then(|status| status.keys_secret_name).ok_or_else(missing)?;
-    let secret = connection.api::<Secret>().get_opt(&secret).await.map_err(api("reading the keys"))?;
-    let keys: BTreeMap<String, String> = secret
-        .and_then(|secret| secret.data)
-        .into_iter()
-        .flatten()
-        .filter(|(name, _)| name == "primaryKey" || name == "secondaryKey")
-        .map(|(name, key)| (name, String::from_utf8_lossy(&key.0).trim().to_owned()))
-        .collect();
-    if keys.contains_key("primaryKey") { Ok(keys) } else { Err(missing()) }
+/// Both keys of an endpoint.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Keys {
+    pub(super) primary_key: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secondary_key: Option<String>,
+}
+
+/// The keys in the Secret that the endpoint's status names.
+pub(super) async fn of(connection: &Connection, name: &str) -> Result<Keys, CliError> {
+    let missing = |why: String| CliError::NoKeys { endpoint: name.to_owned(), why };
+    let endpoint = connection.endpoint(name).await?;
+    if endpoint.spec.auth_mode != AuthMode::Key {
+        return Err(missing(format!("its authMode is {:?}", endpoint.spec.auth_mode)));
+    }
+    let secret_name = endpoint.status.and_then(|status| status.keys_secret_name);
+    let secret_name = secret_name.ok_or_else(|| missing("the operator has not made them yet".to_owned()))?;
+    let secret: Option<Secret> = connection.get(&secret_name).await?;
+    let secret = secret.ok_or_else(|| missing(format!("Secret {secret_name:?} does not exist")))?;
+    let data = secret.data.unwrap_or_default();
+    let key = |name: &str| {
+        let key = data.get(name).map(|key| String::from_utf8_lossy(&key.0).trim().to_owned());
+        key.filter(|key| !key.is_empty())
+    };
+    let primary_key = key("primaryKey");
+    let primary_key = primary_key.ok_or_else(|| missing(format!("Secret {secret_name:?} has no primaryKey")))?;
+    Ok(Keys { primary_key, secondary_key: key("secondaryKey") })
 }

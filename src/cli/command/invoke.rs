@@ -1,84 +1,174 @@
-//! A scoring request through a gateway of the cluster.
+//! A scoring request, and its answer as it comes.
 
 use std::io::Read;
+use std::path::Path;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper::ext::ReasonPhrase;
-use hyper::{Request, StatusCode};
-use hyper_util::rt::TokioIo;
-use k8s_openapi::api::core::v1::Pod;
-use kube::ResourceExt;
-use kube::api::{Api, ListParams};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use hyper::http::response::Parts;
+use hyper::{Request, StatusCode, Uri};
 
 use super::credentials;
 use crate::cli::CliError;
 use crate::cli::arguments::Invoke;
-use crate::cli::connect::{Connection, api};
-use crate::cli::print;
+use crate::cli::connect::Connection;
+use crate::cli::{print, wire};
 
-/// The labels of the chart's gateway pods.
-const GATEWAY: &str = "app.kubernetes.io/name=mooring,app.kubernetes.io/component=gateway";
-/// The port on which gateways score.
-const PORT: u16 = 8080;
+/// Pins a request to a deployment, and tells which one has answered.
+const DEPLOYMENT: &str = "azureml-model-deployment";
+/// The gateway's id of a request.
+const REQUEST_ID: &str = "x-request-id";
 
-pub(super) async fn invoke(connection: &Connection, request: Invoke) -> Result<(), CliError> {
-    let body = read(&request)?;
-    let keys = credentials::of(connection, &request.name).await?;
-    let key = keys.get("primaryKey").cloned().unwrap_or_default();
-    let failed = |error: Box<dyn std::error::Error + Send + Sync>| CliError::Send(error);
+pub(super) async fn invoke(connection: &Connection, arguments: Invoke) -> Result<(), CliError> {
+    let body = read(&arguments.request_file)?;
+    let keys = credentials::of(connection, &arguments.name).await?;
+    let request = request(connection, &arguments, &keys.primary_key, body)?;
 
-    let pods: Api<Pod> = Api::all(connection.client.clone());
-    let pods = pods.list(&ListParams::default().labels(GATEWAY)).await.map_err(api("looking for a gateway"))?;
-    let pod = pods.into_iter().find(is_ready).ok_or(CliError::NoGateway)?;
-    let api_of_pod: Api<Pod> = Api::namespaced(connection.client.clone(), &pod.namespace().unwrap_or_default());
-    let mut forward =
-        api_of_pod.portforward(&pod.name_any(), &[PORT]).await.map_err(api("forwarding a port to the gateway"))?;
-    let stream = forward.take_stream(PORT).ok_or(CliError::NoGateway)?;
-
-    let (mut sender, http) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(error.into()))?;
-    tokio::spawn(http);
-    let mut message = Request::post("/score")
-        .header("host", format!("{}.{}", request.name, connection.namespace))
-        .header("authorization", format!("Bearer {key}"))
-        .header("content-type", &request.content_type);
-    if let Some(deployment) = &request.deployment {
-        message = message.header("azureml-model-deployment", deployment);
+    let begun = Instant::now();
+    let wire = match &arguments.url {
+        Some(url) => wire::to_address(connection, url).await?,
+        None => wire::to_gateway(connection, arguments.gateway_namespace.as_deref()).await?,
+    };
+    let (to, opened) = (wire.to.clone(), begun.elapsed());
+    let (head, body) = connection.ask_model(wire.send(request)).await??.into_parts();
+    let answered = begun.elapsed();
+    if arguments.verbose {
+        tell(&head);
     }
-    let message = message.body(Full::new(Bytes::from(body))).map_err(|error| failed(error.into()))?;
-    let answer = sender.send_request(message).await.map_err(|error| failed(error.into()))?;
-    let status = answer.status();
-    if request.verbose {
-        eprintln!("{status}");
-        for (name, value) in answer.headers() {
-            eprintln!("{name}: {}", value.to_str().unwrap_or("(no text)"));
+    let whole = print_body(connection, body).await.map_err(|error| match error {
+        Broken::Connection(source) => CliError::Send { to: to.clone(), source: source.into() },
+        Broken::Other(error) => error,
+    });
+    if arguments.verbose {
+        let (opened, answered, ended) = (opened.as_millis(), answered.as_millis(), begun.elapsed().as_millis());
+        eprintln!("{to}: connected after {opened} ms, answered after {answered} ms, ended after {ended} ms");
+    }
+    whole?;
+    if head.status == StatusCode::OK { Ok(()) } else { Err(refused(&arguments.name, &head)) }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, CliError> {
+    let (name, read) = if path.as_os_str() == "-" {
+        let mut body = Vec::new();
+        ("standard input".to_owned(), std::io::stdin().read_to_end(&mut body).map(|_| body))
+    } else {
+        (path.display().to_string(), std::fs::read(path))
+    };
+    read.map_err(|source| CliError::Read { path: name, source })
+}
+
+fn request(
+    connection: &Connection,
+    arguments: &Invoke,
+    key: &str,
+    body: Vec<u8>,
+) -> Result<Request<Full<Bytes>>, CliError> {
+    let (host, path) = target(&arguments.name, &connection.namespace, arguments.url.as_ref());
+    let mut request = Request::post(path)
+        .header(HOST, host)
+        .header(AUTHORIZATION, format!("Bearer {key}"))
+        .header(CONTENT_TYPE, &arguments.content_type);
+    if let Some(deployment) = &arguments.deployment {
+        request = request.header(DEPLOYMENT, deployment);
+    }
+    request.body(Full::new(Bytes::from(body))).map_err(|error| CliError::Request(error.into()))
+}
+
+/// Host and path: those of a scoring URI, or the endpoint's own when only a gateway is named.
+fn target(endpoint: &str, namespace: &str, url: Option<&Uri>) -> (String, String) {
+    let scoring_uri = url.and_then(|url| {
+        let path = url.path_and_query().filter(|path| path.as_str() != "/")?;
+        Some((url.authority()?.to_string(), path.to_string()))
+    });
+    scoring_uri.unwrap_or_else(|| (format!("{endpoint}.{namespace}"), "/score".to_owned()))
+}
+
+/// Why a body did not come to its end.
+enum Broken {
+    Connection(hyper::Error),
+    Other(CliError),
+}
+
+/// Prints the body as it comes, for models that stream.
+async fn print_body(connection: &Connection, mut body: Incoming) -> Result<(), Broken> {
+    let mut last = None;
+    while let Some(frame) = connection.ask_model(body.frame()).await.map_err(Broken::Other)? {
+        let frame = frame.map_err(Broken::Connection)?;
+        if let Some(data) = frame.data_ref() {
+            print::bytes(data).map_err(Broken::Other)?;
+            last = data.last().copied().or(last);
         }
     }
-    let phrase = answer.extensions().get::<ReasonPhrase>().map_or_else(
-        || status.canonical_reason().unwrap_or_default().to_owned(),
-        |phrase| String::from_utf8_lossy(phrase.as_bytes()).into_owned(),
-    );
-    let body = answer.into_body().collect().await.map_err(|error| failed(error.into()))?.to_bytes();
-    print::bytes(&body)?;
-    if status == StatusCode::OK {
-        return print::text("\n");
+    print::end_of_line(last).map_err(Broken::Other)
+}
+
+/// Status, ids and what the model side has to say of itself.
+fn tell(head: &Parts) {
+    eprintln!("{:?} {} {}", head.version, head.status.as_u16(), phrase(head));
+    for (name, value) in &head.headers {
+        let prefixes = ["azureml-", "ms-azureml-", "x-ms-"];
+        if name == REQUEST_ID || prefixes.iter().any(|prefix| name.as_str().starts_with(prefix)) {
+            eprintln!("{name}: {}", String::from_utf8_lossy(value.as_bytes()));
+        }
     }
-    Err(CliError::Refused { status: status.as_u16(), phrase })
 }
 
-fn read(request: &Invoke) -> Result<Vec<u8>, CliError> {
-    let path = &request.request_file;
-    let read = if path.as_os_str() == "-" {
-        let mut body = Vec::new();
-        std::io::stdin().read_to_end(&mut body).map(|_| body)
-    } else {
-        std::fs::read(path)
+fn phrase(head: &Parts) -> String {
+    let usual = || head.status.canonical_reason().unwrap_or_default().to_owned();
+    let own = head.extensions.get::<ReasonPhrase>();
+    own.map_or_else(usual, |phrase| String::from_utf8_lossy(phrase.as_bytes()).into_owned())
+}
+
+fn refused(endpoint: &str, head: &Parts) -> CliError {
+    let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
+    let phrase = phrase(head);
+    let next_step = match head.status.as_u16() {
+        401 => format!("check that this is its gateway, and its keys: `mooring endpoint show -n {endpoint}`"),
+        404 => format!("look at its traffic and deployments: `mooring endpoint show -n {endpoint}`"),
+        408 => "make the model faster, or raise requestSettings.requestTimeoutMs of the deployment".to_owned(),
+        413 => "send less, or raise limits.maxRequestBytes of the endpoint".to_owned(),
+        424 if phrase.starts_with("Response Payload") => {
+            "let the model answer less, or raise limits.maxResponseBytes of the endpoint".to_owned()
+        }
+        424 => match header(DEPLOYMENT) {
+            Some(name) => format!("read the model's log: `mooring deployment get-logs -e {endpoint} -n {name}`"),
+            None => format!("look at its deployments: `mooring deployment list -e {endpoint}`"),
+        },
+        429 => "try again later, or add instances to the deployment".to_owned(),
+        _ => "read the answer".to_owned(),
     };
-    read.map_err(|source| CliError::Read { path: path.display().to_string(), source })
+    CliError::Refused {
+        endpoint: endpoint.to_owned(),
+        status: head.status.as_u16(),
+        phrase,
+        request_id: header(REQUEST_ID).map(|id| format!(" ({REQUEST_ID} {id})")).unwrap_or_default(),
+        next_step,
+    }
 }
 
-fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gateway_is_asked_for_the_endpoint_and_a_scoring_uri_is_taken_at_its_word() {
+        for (url, host, path) in [
+            (None, "iris.team", "/score"),
+            (Some("http://127.0.0.1:8080"), "iris.team", "/score"),
+            (Some("http://[::1]:8080/"), "iris.team", "/score"),
+            (Some("https://iris.example.com/score"), "iris.example.com", "/score"),
+            (
+                Some("http://gateway:80/api/v1/endpoint/team/iris/score?a=1"),
+                "gateway:80",
+                "/api/v1/endpoint/team/iris/score?a=1",
+            ),
+        ] {
+            let url = url.map(|url| url.parse::<Uri>().unwrap());
+            assert_eq!(target("iris", "team", url.as_ref()), (host.to_owned(), path.to_owned()), "{url:?}");
+        }
+    }
 }

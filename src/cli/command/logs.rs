@@ -1,51 +1,211 @@
-//! The log of a container of an instance.
+//! What an instance is up to, in the three blocks of the managed product: state, events, log.
 
-use k8s_openapi::api::core::v1::Pod;
+use std::cmp::Reverse;
+use std::fmt::Write;
+
+use futures::AsyncReadExt;
+use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use kube::api::{ListParams, LogParams};
 
+use crate::api::condition;
 use crate::api::deployment::OnlineDeployment;
 use crate::api::label;
 use crate::cli::CliError;
-use crate::cli::arguments::GetLogs;
-use crate::cli::connect::{Connection, api};
+use crate::cli::arguments::{Container, GetLogs};
+use crate::cli::connect::Connection;
 use crate::cli::print;
 
+/// Bytes of a log that are printed at a time.
+const CHUNK: usize = 64 * 1024;
+/// The API server's answer to who lacks a right.
+const FORBIDDEN: u16 = 403;
+/// Its answer to who asks for the log of a container that has not started.
+const BAD_REQUEST: u16 = 400;
+
 pub(super) async fn get(connection: &Connection, request: GetLogs) -> Result<(), CliError> {
-    let deployment: OnlineDeployment = connection.get("OnlineDeployment", "deployment", &request.name).await?;
-    let pods = connection.api::<Pod>();
-    let instance = if let Some(instance) = &request.instance {
-        Some(instance.clone())
-    } else {
-        let selector = format!("{}={}", label::ONLINE_DEPLOYMENT, request.name);
-        let all = pods.list(&ListParams::default().labels(&selector)).await.map_err(api("listing the instances"))?;
-        all.items.first().map(ResourceExt::name_any)
-    };
+    let name = &request.deployment;
+    let deployment = connection.deployment(name.endpoint_name.as_deref(), &name.name).await?;
+    let instance = instance(connection, &deployment, request.instance.as_deref()).await?;
+    print::text(&state(&deployment))?;
     let Some(instance) = instance else {
-        let ready = deployment.status.as_ref().and_then(|status| {
-            status.conditions.iter().find(|condition| condition.type_ == crate::api::condition::READY)
-        });
-        let why = ready.map_or("the operator has not looked at it yet", |ready| ready.message.as_str());
-        eprintln!("there is no instance yet ({why}); try again later");
+        eprintln!("there is no instance yet: {}; try again later", waits_for(&deployment));
         return Ok(());
     };
-    let container = request.container.as_str();
+    events(connection, &instance).await?;
+    log(connection, &instance, &request).await
+}
+
+/// The instance that was asked for, else the newest: while a change rolls out, the one that it is about.
+async fn instance(
+    connection: &Connection,
+    deployment: &OnlineDeployment,
+    asked: Option<&str>,
+) -> Result<Option<Pod>, CliError> {
+    let selector = label::instance_selector(&deployment.name_any());
+    let selector: Vec<String> = selector.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let mut pods: Vec<Pod> = connection.list(&ListParams::default().labels(&selector.join(","))).await?;
+    if let Some(asked) = asked {
+        let found = pods.into_iter().find(|pod| pod.name_any() == asked);
+        return found.map(Some).ok_or_else(|| CliError::NotFound {
+            kind: "instance",
+            name: asked.to_owned(),
+            namespace: connection.namespace.clone(),
+            next_step: format!("see `kubectl get pods --namespace {} -l {}`", connection.namespace, selector.join(",")),
+        });
+    }
+    let count = pods.len();
+    pods.sort_by_key(|pod| {
+        (pod.metadata.deletion_timestamp.is_some(), Reverse(pod.creation_timestamp()), pod.name_any())
+    });
+    let newest = pods.into_iter().next();
+    if let Some(newest) = &newest
+        && count > 1
+    {
+        eprintln!("{} is the newest of {count} instances; choose one with --instance", newest.name_any());
+    }
+    Ok(newest)
+}
+
+fn state(deployment: &OnlineDeployment) -> String {
+    let status = deployment.status.clone().unwrap_or_default();
+    let phases = status.phases.unwrap_or_default();
+    let mut text = format!(
+        "Instance status:\nSystemSetup: {:?}\nUserContainerImagePull: {:?}\nModelDownload: {:?}\nUserContainerStart: {:?}\n",
+        phases.system_setup, phases.user_container_image_pull, phases.model_download, phases.user_container_start
+    );
+    if let Some(error) = status.error {
+        let code = error.code.as_str();
+        // Writing into a text can't fail.
+        let _ =
+            write!(text, "{code}: {}: {}\nNext step: {}\n", error.reason, one_line(&error.message), error.next_step);
+    }
+    text
+}
+
+/// What has to happen before there is an instance.
+fn waits_for(deployment: &OnlineDeployment) -> String {
+    if deployment.spec.instance_count == 0 {
+        return "instanceCount is 0".to_owned();
+    }
+    let conditions = deployment.status.iter().flat_map(|status| &status.conditions);
+    let ready = conditions.into_iter().find(|one| one.type_ == condition::READY && one.status != "True");
+    ready.map_or_else(|| "the operator is at it".to_owned(), |ready| one_line(&ready.message))
+}
+
+async fn events(connection: &Connection, instance: &Pod) -> Result<(), CliError> {
+    let selection = format!(
+        "involvedObject.kind=Pod,involvedObject.name={},involvedObject.uid={}",
+        instance.name_any(),
+        instance.uid().unwrap_or_default()
+    );
+    let mut events: Vec<Event> = match connection.list(&ListParams::default().fields(&selection)).await {
+        Ok(events) => events,
+        // Who may read logs may not always read events.
+        Err(CliError::Denied { source, .. }) if source.code == FORBIDDEN => {
+            eprintln!("the events are left out: {}", source.message);
+            return Ok(());
+        }
+        Err(error) => return Err(error),
+    };
+    events.sort_by_key(time);
+    let mut text = "\nContainer events:\n".to_owned();
+    for event in &events {
+        let time = time(event).map(|time| time.0.to_string()).unwrap_or_default();
+        let kind = event.type_.as_deref().unwrap_or_default();
+        let reason = event.reason.as_deref().unwrap_or_default();
+        let message = one_line(event.message.as_deref().unwrap_or_default());
+        let _ = writeln!(text, "Kind: Pod, Name: {reason}, Type: {kind}, Time: {time}, Message: {message}");
+    }
+    print::text(&text)
+}
+
+async fn log(connection: &Connection, instance: &Pod, request: &GetLogs) -> Result<(), CliError> {
+    let (name, container) = (instance.name_any(), request.container);
+    if !has(instance, container) {
+        return Err(CliError::NoContainer { instance: name, container });
+    }
+    if request.previous && !has_ended(status(instance, container)) {
+        return Err(CliError::NoPrevious { instance: name, container });
+    }
+    if let Some(what) = waits_for_before_its_start(instance, container) {
+        eprintln!("there is no log yet: {what}; try again later");
+        return Ok(());
+    }
     let parameters = LogParams {
-        container: Some(container.to_owned()),
+        container: Some(container.as_str().to_owned()),
         tail_lines: Some(request.lines),
         previous: request.previous,
+        follow: request.follow,
         ..LogParams::default()
     };
-    match pods.logs(&instance, &parameters).await {
-        Ok(log) => {
-            eprintln!("{instance}, container {container}:");
-            print::text(&log)
+    let act = format!("reading the log of container {} of instance {name:?}", container.as_str());
+    let pods = connection.api::<Pod>();
+    let mut log = match connection.ask(act.clone(), pods.log_stream(&name, &parameters)).await {
+        Ok(log) => Box::pin(log),
+        // It went on between two looks; the API server says what it waits for.
+        Err(CliError::Denied { source, .. }) if source.code == BAD_REQUEST => {
+            eprintln!("there is no log yet: {}; try again later", one_line(&source.message));
+            return Ok(());
         }
-        // "container is waiting to start": the API server says for what.
-        Err(kube::Error::Api(status)) if status.code == 400 => {
-            eprintln!("{instance}, container {container}: {}; try again later", status.message);
-            Ok(())
-        }
-        Err(error) => Err(api("reading the log")(error)),
+        Err(error) => return Err(error),
+    };
+    print::text("\nContainer logs:\n")?;
+    let mut chunk = vec![0; CHUNK];
+    let mut last = None;
+    loop {
+        let more = log.read(&mut chunk);
+        let read = async { more.await.map_err(kube::Error::ReadEvents) };
+        let length = if request.follow {
+            read.await.map_err(|source| CliError::NoAnswer { act: act.clone(), source: Box::new(source) })?
+        } else {
+            connection.ask(act.clone(), read).await?
+        };
+        let Some(bytes) = chunk.get(..length).filter(|bytes| !bytes.is_empty()) else { break };
+        print::bytes(bytes)?;
+        last = bytes.last().copied();
     }
+    print::end_of_line(last)
+}
+
+fn has(instance: &Pod, container: Container) -> bool {
+    let mut containers =
+        instance.spec.iter().flat_map(|spec| spec.containers.iter().chain(spec.init_containers.iter().flatten()));
+    containers.any(|one| one.name == container.as_str())
+}
+
+fn status(instance: &Pod, container: Container) -> Option<&ContainerStatus> {
+    let status = instance.status.as_ref()?;
+    let mut statuses =
+        status.container_statuses.iter().flatten().chain(status.init_container_statuses.iter().flatten());
+    statuses.find(|one| one.name == container.as_str())
+}
+
+/// Whether the container has ended before, and so has a log of an earlier run.
+fn has_ended(status: Option<&ContainerStatus>) -> bool {
+    status.and_then(|status| status.last_state.as_ref()).is_some_and(|state| state.terminated.is_some())
+}
+
+/// What a container that has never run waits for.
+fn waits_for_before_its_start(instance: &Pod, container: Container) -> Option<String> {
+    let Some(status) = status(instance, container) else {
+        let conditions = instance.status.iter().flat_map(|status| status.conditions.iter().flatten());
+        let scheduled = conditions.into_iter().find(|one| one.type_ == "PodScheduled" && one.status != "True");
+        let why = scheduled.and_then(|one| one.message.as_deref()).unwrap_or("the cluster has not looked at it yet");
+        return Some(format!("instance {} has no machine: {}", instance.name_any(), one_line(why)));
+    };
+    let waiting = status.state.as_ref()?.waiting.as_ref().filter(|_| !has_ended(Some(status)))?;
+    let reason = waiting.reason.as_deref().unwrap_or("waiting");
+    let message = waiting.message.as_deref().map(|message| format!(": {}", one_line(message))).unwrap_or_default();
+    Some(format!("container {} is at {reason}{message}", container.as_str()))
+}
+
+fn time(event: &Event) -> Option<Time> {
+    let precise = event.event_time.as_ref().map(|time| Time(time.0));
+    event.last_timestamp.clone().or(precise).or_else(|| event.first_timestamp.clone())
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

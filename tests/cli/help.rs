@@ -1,0 +1,83 @@
+//! What can be said without a cluster.
+
+use clap::CommandFactory;
+use mooring_operator::cli::arguments::Arguments;
+
+use crate::program::run;
+
+/// Every command, as the words that lead to it.
+fn commands() -> Vec<Vec<String>> {
+    fn walk(command: &clap::Command, words: &[String], commands: &mut Vec<Vec<String>>) {
+        commands.push(words.to_vec());
+        for verb in command.get_subcommands() {
+            walk(verb, &[words, &[verb.get_name().to_owned()]].concat(), commands);
+        }
+    }
+    let mut commands = Vec::new();
+    walk(&Arguments::command(), &[], &mut commands);
+    commands
+}
+
+#[tokio::test]
+async fn every_command_explains_itself() {
+    for words in commands() {
+        let mut arguments: Vec<&str> = words.iter().map(String::as_str).collect();
+        arguments.push("--help");
+        let ended = run(&arguments, "").await;
+        insta::assert_snapshot!(format!("mooring {}", arguments.join(" ")).replace(' ', "_"), ended);
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_understood_is_answered_with_its_usage() {
+    for (name, arguments) in [
+        ("nothing", &[][..]),
+        ("an_unknown_verb", &["endpoint", "shew"]),
+        ("no_name", &["endpoint", "show"]),
+        ("an_unknown_form", &["endpoint", "get-credentials", "-n", "iris", "-o", "table"]),
+        ("no_address", &["endpoint", "invoke", "-n", "iris", "--request-file", "-", "--url", "127.0.0.1:8080"]),
+        (
+            "two_ways",
+            &[
+                "endpoint",
+                "invoke",
+                "-n",
+                "iris",
+                "--request-file",
+                "-",
+                "--url",
+                "http://a",
+                "--gateway-namespace",
+                "b",
+            ],
+        ),
+        ("a_negative_number", &["deployment", "get-logs", "-n", "iris", "--lines=-1"]),
+        ("no_patience", &["endpoint", "list", "--timeout", "0"]),
+    ] {
+        let ended = run(arguments, "").await;
+        assert_eq!(ended.code, Some(2), "{name}: {ended}");
+        insta::assert_snapshot!(name, ended);
+    }
+}
+
+#[tokio::test]
+async fn completions_are_made_for_every_shell() {
+    for shell in ["bash", "zsh", "fish"] {
+        let ended = run(&["completion", shell], "").await;
+        assert_eq!((ended.code, ended.said.as_str()), (Some(0), ""), "{shell}");
+        assert!(ended.data.contains("get-credentials"), "{shell}");
+    }
+}
+
+#[tokio::test]
+async fn the_version_is_that_of_the_package() {
+    let ended = run(&["version"], "").await;
+    assert_eq!(ended.data, format!("mooring {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[tokio::test]
+async fn without_a_cluster_it_says_how_to_name_one() {
+    let ended = run(&["endpoint", "list", "--kubeconfig", "/nowhere"], "").await;
+    assert_eq!((ended.code, ended.data.as_str()), (Some(1), ""));
+    assert!(ended.said.contains("kubeconfig /nowhere can't be used; name a file with --kubeconfig"), "{}", ended.said);
+}

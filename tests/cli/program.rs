@@ -1,0 +1,53 @@
+//! The program, run as a person would.
+
+use std::process::Stdio;
+
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+
+use crate::place::{Place, setting};
+
+/// How a run ended.
+pub struct Ended {
+    pub code: Option<i32>,
+    /// Standard output.
+    pub data: String,
+    /// Standard error.
+    pub said: String,
+}
+
+impl std::fmt::Display for Ended {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let code = self.code.unwrap();
+        write!(formatter, "exit code: {code}\nstandard output:\n{}\nstandard error:\n{}", self.data, self.said)
+    }
+}
+
+/// Runs it in the namespace of a test.
+pub async fn mooring(place: &Place, arguments: &[&str]) -> Ended {
+    mooring_with(place, arguments, "").await
+}
+
+/// Runs it in the namespace of a test, with something on standard input.
+pub async fn mooring_with(place: &Place, arguments: &[&str], input: &str) -> Ended {
+    let kubeconfig = setting("MOORING_TEST_KUBECONFIG");
+    run(&[arguments, &["--namespace", &place.namespace, "--kubeconfig", &kubeconfig]].concat(), input).await
+}
+
+/// Runs it as it is, without a kubeconfig to be found.
+pub async fn run(arguments: &[&str], input: &str) -> Ended {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_mooring"))
+        .args(arguments)
+        .env("KUBECONFIG", "/nowhere")
+        .env_remove("KUBERNETES_SERVICE_HOST")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Who reads no input may be gone before it has been written.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes()).await;
+    let output = child.wait_with_output().await.unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Ended { code: output.status.code(), data: text(output.stdout), said: text(output.stderr) }
+}
