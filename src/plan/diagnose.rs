@@ -67,8 +67,11 @@ pub fn current_revision(seen: &SeenDeployment) -> Diagnosis {
     let pods = current_pods(seen, deployment);
     let looks: Vec<pod::Look> = pods.iter().map(|pod| pod::look(pod, needs_download)).collect();
     let slowest = |stage: fn(&pod::Look) -> Phase| looks.iter().map(stage).min().unwrap_or_default();
+    // Until its controller has seen the last change, all evidence is of the revision before.
+    let observed = deployment.status.as_ref().and_then(|status| status.observed_generation);
     let mut faults: Vec<Fault> = looks.iter().filter_map(|look| look.fault.clone()).collect();
     faults.extend(refused_pods(deployment));
+    faults.retain(|_| observed == deployment.metadata.generation);
     // Stable among equals, so that the order of pods does not matter: by stage, cause, object.
     faults.sort_by(|left, right| {
         let key = |fault: &Fault| (fault.reason.code(), fault.reason, fault.object.clone());

@@ -226,6 +226,25 @@ async fn the_other_kinds_are_accepted_and_refused_as_the_page_says() {
         ],
     )
     .await;
+    let entry = json!({
+        "name": "blue", "weight": 100, "service": "iris-blue-instances", "port": 5001, "scoringPath": "/score",
+        "requestTimeoutMs": 5000, "maxConcurrentRequestsPerInstance": 1, "maxQueueWaitMs": 500, "instances": 1,
+    });
+    let route = json!({"endpointName": "iris", "endpointGeneration": 1, "auth": {"mode": "Key"}, "limits": {}, "deployments": [entry]});
+    check(
+        &place,
+        &document("EndpointRoute", route),
+        vec![
+            ("/spec/deployments", json!([]), ""),
+            ("/spec/endpointGeneration", json!("1"), "must be of type integer"),
+            ("/spec/auth/mode", json!("None"), "Unsupported value"),
+            ("/spec/auth", json!({}), "mode: Required value"),
+            ("/spec/limits", json!({"requestsPerSecond": 0}), "greater than or equal to 1"),
+            ("/spec/deployments", json!([with(entry.clone(), "/weight", json!(101))]), "less than or equal to 100"),
+            ("/spec/deployments", json!([{"name": "blue"}]), "service: Required value"),
+        ],
+    )
+    .await;
     place.done().await;
 }
 

@@ -6,7 +6,12 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends at the first surprise")]
 
 mod api;
-mod controllers;
+mod conflicts;
 mod counts;
 mod crash;
+mod faults;
+mod keys;
+mod kubectl;
+mod lifecycle;
+mod rollout;
 mod support;

@@ -2,11 +2,14 @@
 
 pub mod audit;
 pub mod documents;
+pub mod kubectl;
 pub mod kubelet;
 pub mod operator;
+pub mod outcomes;
 #[path = "../support/place.rs"]
 pub mod place;
 pub mod proxy;
+pub mod stage;
 pub mod state;
 #[path = "../support/waits.rs"]
 pub mod waits;

@@ -169,6 +169,8 @@ fn errors(
     if let Some(before) = &previous.error
         && current.as_ref().is_none_or(|current| current.reason != before.reason)
     {
+        // One that went away for a moment is still the same one.
+        recent.retain(|older| (&older.reason, &older.message) != (&before.reason, &before.message));
         recent.insert(0, before.clone());
         recent.truncate(MAX_RECENT);
     }

@@ -1,5 +1,7 @@
 //! The API server's own count of the operator's requests.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::place::setting;
@@ -23,14 +25,17 @@ impl Request {
     }
 }
 
-/// The requests of the operators for one namespace, watches left out: those last, and are no work.
+/// The requests of the operators for one namespace, watches left out: those last, and are no work. Each begins with a
+/// list, the first one of its kind, which is left out too.
 pub fn requests(namespace: &str) -> Vec<Request> {
     let text = std::fs::read_to_string(setting("MOORING_TEST_AUDIT_LOG")).unwrap();
+    let mut listed = HashSet::new();
     text.lines()
         .filter(|line| line.contains(namespace) && line.contains("mooring-operator/"))
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|event| event["objectRef"]["namespace"] == namespace && event["verb"] != "watch")
         .filter(|event| {
-            event["objectRef"]["namespace"] == namespace && event["verb"] != "watch" && event["verb"] != "list"
+            event["verb"] != "list" || !listed.insert(event["objectRef"]["resource"].as_str().unwrap().to_owned())
         })
         .map(|event| {
             let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();

@@ -1,6 +1,7 @@
 //! A node for the pods of one namespace: it binds them and writes the status that a kubelet would write.
 //!
-//! An image that begins with `missing` can't be pulled, one with `slow` never comes up; all others are ready at once.
+//! An image that begins with `missing` can't be pulled, one with `slow` never comes up, and one with `lingers` does
+//! not end when its pod is deleted; all others are ready at once.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use futures::TryStreamExt;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Binding, Node, ObjectReference, Pod};
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::core::ObjectMeta;
 use kube::{Client, ResourceExt};
 use kube_runtime::watcher::{self, Event};
@@ -18,11 +19,15 @@ use tokio::task::JoinHandle;
 use super::place::Place;
 
 /// A running node; it stops with this value.
-pub struct Kubelet(JoinHandle<()>);
+pub struct Kubelet {
+    client: Client,
+    node: String,
+    task: JoinHandle<()>,
+}
 
 impl Drop for Kubelet {
     fn drop(&mut self) {
-        self.0.abort();
+        self.task.abort();
     }
 }
 
@@ -34,23 +39,41 @@ impl Kubelet {
             Node { metadata: ObjectMeta { name: Some(node.clone()), ..Default::default() }, ..Default::default() };
         nodes.create(&PostParams::default(), &object).await.unwrap();
         beat(&client, &node).await;
-        Self(tokio::spawn(async move {
-            let pods: Api<Pod> = Api::namespaced(client.clone(), &node);
-            let mut events = std::pin::pin!(watcher::watcher(pods.clone(), watcher::Config::default()));
-            let mut heart = tokio::time::interval(Duration::from_secs(5));
-            loop {
-                tokio::select! {
-                    event = events.try_next() => match event {
-                        Ok(Some(Event::Apply(pod) | Event::InitApply(pod))) => tend(&pods, &node, &pod).await,
-                        Ok(Some(_)) | Err(_) => {}
-                        Ok(None) => return,
-                    },
-                    _ = heart.tick() => beat(&client, &node).await,
-                }
-            }
-        }))
+        let task = tokio::spawn(tend_all(client.clone(), node.clone()));
+        Self { client, node, task }
+    }
+
+    /// Takes the node away with all its pods, of whose namespace nothing is left then.
+    pub async fn stop(self) {
+        self.task.abort();
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.node);
+        let now = DeleteParams::default().grace_period(0);
+        let _ = pods.delete_collection(&now, &ListParams::default()).await.unwrap();
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        let _ = nodes.delete(&self.node, &now).await.unwrap();
+        let leases: Api<Lease> = Api::namespaced(self.client.clone(), LEASES);
+        let _ = leases.delete(&self.node, &now).await.unwrap();
     }
 }
+
+async fn tend_all(client: Client, node: String) {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), &node);
+    let mut events = std::pin::pin!(watcher::watcher(pods.clone(), watcher::Config::default()));
+    let mut heart = tokio::time::interval(Duration::from_secs(5));
+    loop {
+        tokio::select! {
+            event = events.try_next() => match event {
+                Ok(Some(Event::Apply(pod) | Event::InitApply(pod))) => tend(&pods, &node, &pod).await,
+                Ok(Some(_)) | Err(_) => {}
+                Ok(None) => return,
+            },
+            _ = heart.tick() => beat(&client, &node).await,
+        }
+    }
+}
+
+/// Where nodes keep their leases.
+const LEASES: &str = "kube-node-lease";
 
 /// Says that the node lives, else its pods are taken for lost.
 async fn beat(client: &Client, node: &str) {
@@ -60,7 +83,7 @@ async fn beat(client: &Client, node: &str) {
     // The node may be gone at the end of a test.
     let nodes: Api<Node> = Api::all(client.clone());
     let _ = nodes.patch_status(node, &PatchParams::default(), &Patch::Strategic(status)).await;
-    let leases: Api<Lease> = Api::namespaced(client.clone(), "kube-node-lease");
+    let leases: Api<Lease> = Api::namespaced(client.clone(), LEASES);
     let lease = json!({
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
@@ -72,11 +95,15 @@ async fn beat(client: &Client, node: &str) {
 
 async fn tend(pods: &Api<Pod>, node: &str, pod: &Pod) {
     let name = pod.name_any();
+    let spec = pod.spec.as_ref().unwrap();
+    let image = spec.containers[0].image.clone().unwrap();
     if pod.metadata.deletion_timestamp.is_some() {
+        if image.starts_with("lingers") {
+            return;
+        }
         let _ = pods.delete(&name, &DeleteParams::default().grace_period(0)).await;
         return;
     }
-    let spec = pod.spec.as_ref().unwrap();
     if spec.node_name.is_none() {
         let binding = Binding {
             metadata: ObjectMeta { name: Some(name.clone()), ..Default::default() },
@@ -89,7 +116,6 @@ async fn tend(pods: &Api<Pod>, node: &str, pod: &Pod) {
         let _: Result<Value, _> = pods.create_subresource("binding", &name, &PostParams::default(), &binding).await;
         return;
     }
-    let image = spec.containers[0].image.clone().unwrap();
     let kind = if image.starts_with("missing") {
         "missing"
     } else if image.starts_with("slow") {

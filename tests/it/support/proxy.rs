@@ -1,21 +1,23 @@
 //! A reverse proxy between the unmodified operator and the API server, which strikes at the n-th write.
 
 use std::convert::Infallible;
-use std::io::Write;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::io::Write as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
+use hyper::http::request::Parts;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use kube::Client;
 use kube::client::Body;
 use tempfile::NamedTempFile;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::operator::Operator;
@@ -46,12 +48,30 @@ pub struct Proxy {
     task: JoinHandle<()>,
 }
 
+/// What a write did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    Created,
+    Changed,
+    /// It was accepted, and the object is as it was.
+    Nothing,
+    Refused,
+}
+
+/// A write that reached the API server.
+#[derive(Clone, Debug)]
+pub struct Write {
+    pub path: String,
+    pub effect: Effect,
+}
+
 struct Shared {
     client: Client,
     plan: Mutex<Option<Plan>>,
     writes: AtomicUsize,
-    struck: AtomicBool,
+    struck: watch::Sender<bool>,
     operator: Mutex<Option<Operator>>,
+    done: Mutex<Vec<Write>>,
 }
 
 impl Drop for Proxy {
@@ -78,8 +98,9 @@ impl Proxy {
             client,
             plan: Mutex::new(None),
             writes: AtomicUsize::new(0),
-            struck: AtomicBool::new(false),
+            struck: watch::Sender::new(false),
             operator: Mutex::new(None),
+            done: Mutex::new(Vec::new()),
         });
         let task = tokio::spawn({
             let shared = Arc::clone(&shared);
@@ -109,19 +130,30 @@ impl Proxy {
     /// Counts writes from now on and strikes at the n-th.
     pub fn strike(&self, plan: Plan) {
         self.shared.writes.store(0, Ordering::SeqCst);
-        self.shared.struck.store(false, Ordering::SeqCst);
+        self.shared.struck.send_replace(false);
+        self.shared.done.lock().unwrap().clear();
         *self.shared.plan.lock().unwrap() = Some(plan);
     }
 
     pub fn has_struck(&self) -> bool {
-        self.shared.struck.load(Ordering::SeqCst)
+        *self.shared.struck.borrow()
+    }
+
+    /// Waits for the blow.
+    pub async fn struck(&self) {
+        self.shared.struck.subscribe().wait_for(|struck| *struck).await.unwrap();
+    }
+
+    /// The writes that the API server has answered.
+    pub fn done(&self) -> Vec<Write> {
+        self.shared.done.lock().unwrap().clone()
     }
 
     pub fn writes(&self) -> usize {
         self.shared.writes.load(Ordering::SeqCst)
     }
 
-    /// Waits for the death of a struck operator.
+    /// Kills the operator, when it lives, and waits for its end.
     pub async fn operator_ended(&self) {
         let operator = self.shared.operator.lock().unwrap().take();
         if let Some(mut operator) = operator {
@@ -149,7 +181,7 @@ async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answer
     let count = if is_write { shared.writes.fetch_add(1, Ordering::SeqCst) + 1 } else { 0 };
     let blow = shared.plan.lock().unwrap().filter(|plan| is_write && plan.at == count).map(|plan| plan.blow);
     if blow.is_some() {
-        shared.struck.store(true, Ordering::SeqCst);
+        shared.struck.send_replace(true);
     }
     let kill = || shared.operator.lock().unwrap().as_mut().map(Operator::kill);
     match blow {
@@ -159,29 +191,64 @@ async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answer
         }
         Some(Blow::Answer(code)) => Ok(refusal(code)),
         Some(Blow::KillAfter) => {
-            forward(&shared.client, request).await?;
+            write(Arc::clone(&shared), request).await?;
             kill();
             Err(Lost)
         }
         Some(Blow::LoseAnswer) => {
-            forward(&shared.client, request).await?;
+            write(shared, request).await?;
             Err(Lost)
         }
-        None => forward(&shared.client, request).await,
+        None if is_write => write(shared, request).await,
+        None => {
+            let (parts, _) = request.into_parts();
+            Ok(forward(&shared.client, parts, Bytes::new()).await?.map(BodyExt::boxed_unsync))
+        }
     }
 }
 
-async fn forward(client: &Client, request: Request<Incoming>) -> Result<Answer, Lost> {
+/// Forwards a write and notes what it did, by the object before and after it. A task of its own: who dies meanwhile has
+/// written all the same.
+async fn write(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answer, Lost> {
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map_err(|_| Lost)?.to_bytes();
+    let task = tokio::spawn(async move {
+        let (path, creates) = (parts.uri.path().to_owned(), parts.method == Method::POST);
+        let before = if creates { None } else { version(&shared.client, &path).await };
+        let (parts, body) = forward(&shared.client, parts, body).await?.into_parts();
+        let body = body.collect().await.map_err(|_| Lost)?.to_bytes();
+        let effect = match parts.status {
+            StatusCode::CREATED => Effect::Created,
+            status if !status.is_success() => Effect::Refused,
+            _ if before.is_some() && before == resource_version(&body) => Effect::Nothing,
+            _ => Effect::Changed,
+        };
+        shared.done.lock().unwrap().push(Write { path, effect });
+        Ok(Response::from_parts(parts, Full::new(body).map_err(|never: Infallible| match never {}).boxed_unsync()))
+    });
+    task.await.unwrap()
+}
+
+/// The version of the object at a path, when it is there.
+async fn version(client: &Client, path: &str) -> Option<String> {
+    let request = Request::get(path).body(Body::empty()).unwrap();
+    let response = client.send(request).await.ok().filter(|response| response.status().is_success())?;
+    resource_version(&response.into_body().collect().await.ok()?.to_bytes())
+}
+
+fn resource_version(body: &[u8]) -> Option<String> {
+    let object: serde_json::Value = serde_json::from_slice(body).ok()?;
+    Some(object["metadata"]["resourceVersion"].as_str()?.to_owned())
+}
+
+async fn forward(client: &Client, parts: Parts, body: Bytes) -> Result<Response<Body>, Lost> {
     let mut onward = Request::builder().method(parts.method).uri(parts.uri);
     for name in ["content-type", "accept", "user-agent"] {
         if let Some(value) = parts.headers.get(name) {
             onward = onward.header(name, value);
         }
     }
-    let response = client.send(onward.body(Body::from(body.to_vec())).unwrap()).await.map_err(|_| Lost)?;
-    Ok(response.map(BodyExt::boxed_unsync))
+    client.send(onward.body(Body::from(body.to_vec())).unwrap()).await.map_err(|_| Lost)
 }
 
 fn refusal(code: u16) -> Answer {
