@@ -52,7 +52,11 @@ async fn a_deployment_that_goes_leaves_the_route_and_takes_its_objects_with_it()
     route_has(place, &[("blue", 100)]).await;
     gone::<Deployment>(place, "iris-green").await;
     gone::<Service>(place, "iris-green-instances").await;
-    assert_eq!(endpoint_is(place, "Ready", "Succeeded").await.status.unwrap().deployments.len(), 1);
+    place
+        .until("iris", "with one deployment", |object: Option<&OnlineEndpoint>| {
+            object.and_then(|object| object.status.as_ref()).is_some_and(|status| status.deployments.len() == 1)
+        })
+        .await;
     stage.done().await;
 }
 
