@@ -12,24 +12,11 @@ use crate::support::proxy::{Effect, Proxy, Write};
 use crate::support::stage::Stage;
 use crate::support::{audit, state};
 
-/// Waits until the operator has written nothing for a second.
-async fn quiet(place: &Place) {
-    let mut last = usize::MAX;
-    loop {
-        let now = audit::writes(&place.namespace);
-        if now == last {
-            return;
-        }
-        last = now;
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
-}
-
 #[tokio::test]
 async fn from_create_to_ready_there_are_few_requests_and_none_is_refused() {
     let stage = Stage::serving("counts").await;
     let place = &stage.place;
-    quiet(place).await;
+    audit::quiet(&place.namespace).await;
     let requests = audit::requests(&place.namespace);
     let writes: Vec<_> = requests.iter().filter(|request| request.is_write()).collect();
     assert!(writes.len() <= 15, "{} writes: {writes:#?}", writes.len());
@@ -61,7 +48,7 @@ async fn from_create_to_ready_every_write_changes_something() {
 #[tokio::test]
 async fn after_settling_there_is_no_write_and_no_pod_is_restarted_by_a_second_pass() {
     let Stage { place, kubelet, operator } = Stage::serving("idle").await;
-    quiet(&place).await;
+    audit::quiet(&place.namespace).await;
     let before = (state::of(&place).await, audit::writes(&place.namespace));
     let pods = state::uids::<k8s_openapi::api::core::v1::Pod>(&place).await;
     tokio::time::sleep(Duration::from_secs(10)).await;
@@ -76,7 +63,7 @@ async fn after_settling_there_is_no_write_and_no_pod_is_restarted_by_a_second_pa
         while audit::requests(&place.namespace).len() == reads {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        quiet(&place).await;
+        audit::quiet(&place.namespace).await;
         operator.stop().await;
     }
     assert_eq!(

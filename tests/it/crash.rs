@@ -69,11 +69,15 @@ async fn run(scene: Scene, plan: Option<Plan>) -> Outcome {
     }
     // Or there is no such write this time.
     tokio::select! {
-        () = proxy.struck() => if matches!(plan.blow, Blow::KillBefore | Blow::KillAfter) {
-            proxy.operator_ended().await;
-            proxy.operate(&place.namespace);
-        },
-        () = ended(&place, scene) => {}
+        () = proxy.struck() => {}
+        () = async {
+            ended(&place, scene).await;
+            settled(&place, &proxy).await;
+        } => {}
+    }
+    if proxy.has_struck() && matches!(plan.blow, Blow::KillBefore | Blow::KillAfter) {
+        proxy.operator_ended().await;
+        proxy.operate(&place.namespace);
     }
     ended(&place, scene).await;
     let state = settled(&place, &proxy).await;

@@ -1,6 +1,7 @@
 //! The API server's own count of the operator's requests.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -57,4 +58,17 @@ pub fn requests(namespace: &str) -> Vec<Request> {
 /// Writes so far.
 pub fn writes(namespace: &str) -> usize {
     requests(namespace).iter().filter(|request| request.is_write()).count()
+}
+
+/// Waits until the operator has asked for nothing for a second.
+pub async fn quiet(namespace: &str) {
+    let mut last = usize::MAX;
+    loop {
+        let now = requests(namespace).len();
+        if now == last {
+            return;
+        }
+        last = now;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
 }

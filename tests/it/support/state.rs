@@ -16,19 +16,21 @@ use serde_json::Value;
 use super::place::Place;
 use super::waits::DEADLINE;
 
-/// The state once it stays as it is for a second.
+/// Looks in a row, a second apart, that must show the same: a restarted operator needs a moment for its first pass.
+const SAME_LOOKS: usize = 4;
+
+/// The state once it stays as it is.
 pub async fn settled(place: &Place) -> Vec<(String, Value)> {
     let begin = Instant::now();
-    let mut before = of(place).await;
-    loop {
+    let (mut before, mut same) = (of(place).await, 1);
+    while same < SAME_LOOKS {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let now = of(place).await;
-        if now == before {
-            return now;
-        }
+        same = if now == before { same + 1 } else { 1 };
         assert!(begin.elapsed() < DEADLINE, "it never settles: {now:#?}");
         before = now;
     }
+    before
 }
 
 /// Every object of ours and what was made of it, by kind and name.
