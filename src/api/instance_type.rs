@@ -50,15 +50,6 @@ pub struct InstanceTypeSpec {
     pub tolerations: Vec<Toleration>,
 }
 
-/// What an instance type stands for once its name has been looked up.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ResolvedInstanceType {
-    /// The name that was looked up.
-    pub name: String,
-    /// What it says.
-    pub spec: InstanceTypeSpec,
-}
-
 /// The instance types that exist without an object: `defaultinstancetype`.
 #[must_use]
 pub fn built_in(name: &str) -> Option<InstanceTypeSpec> {
