@@ -37,7 +37,7 @@ use crate::catalogue::Code;
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("self.mirrorTraffic.all(name, !(name in self.traffic) || self.traffic[name] == 0)")
+    validation = Rule::new("self.mirrorTraffic.all(mirror, !self.traffic.exists(live, live.lowerAscii() == mirror.lowerAscii() && self.traffic[live] > 0))")
         .message("mirrorTraffic must name a deployment that has no live traffic")
 )]
 pub struct OnlineEndpointSpec {
@@ -61,7 +61,9 @@ pub struct OnlineEndpointSpec {
     #[serde(default)]
     #[schemars(extend("maxProperties" = 20))]
     #[x_kube(validation = Rule::new("self.size() == 0 || self.map(name, self[name]).sum() in [0, 100]")
-        .message("the percentages must sum to 100, or to 0 to switch traffic off"))]
+        .message("the percentages must sum to 100, or to 0 to switch traffic off"),
+        validation = Rule::new("self.all(name, self.exists_one(other, other.lowerAscii() == name.lowerAscii()))")
+        .message("upper and lower case are the same name: give each deployment one entry"))]
     pub traffic: BTreeMap<String, Percent>,
 
     /// Copies this percent of the live requests to one deployment and discards its answers. At most one entry.

@@ -1,7 +1,7 @@
 //! What goes wrong is named, and heals when its cause goes.
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::ResourceQuota;
+use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use kube::core::DynamicObject;
 use kube::discovery::ApiResource;
@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::support::documents::{deployment, endpoint, with};
 use crate::support::outcomes::{deployment_is, route_has};
+use crate::support::place::Place;
 use crate::support::stage::Stage;
 use crate::support::waits::DEADLINE;
 
@@ -44,11 +45,7 @@ async fn a_quota_that_is_used_up_is_named_and_healed_when_it_is_raised() {
     let place = &stage.place;
     let quota = |pods: &str| json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "small"}, "spec": {"hard": {"pods": pods}}});
     place.apply(quota("0")).await;
-    place
-        .until("small", "counted", |quota: Option<&ResourceQuota>| {
-            quota.and_then(|quota| quota.status.as_ref()?.hard.as_ref()).is_some()
-        })
-        .await;
+    is_enforced(place, "exceeded quota: small").await;
     place.apply(endpoint(&json!({"blue": 100}))).await;
     place.apply(deployment("blue", "good:1")).await;
     let status = deployment_is(place, "iris-blue", "ERR_1100").await.status.unwrap();
@@ -57,6 +54,29 @@ async fn a_quota_that_is_used_up_is_named_and_healed_when_it_is_raised() {
     // The ReplicaSet's own back-off, a few seconds by now, decides when it tries again.
     place.ready("iris", &["iris-blue"]).await;
     stage.done().await;
+}
+
+/// Waits until a pod is refused: the API server counts a quota some time after its status says so.
+async fn is_enforced(place: &Place, refusal: &str) {
+    let container = json!({
+        "name": "any", "image": "any",
+        "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
+    });
+    let pod = json!({
+        "metadata": {"name": "any"},
+        "spec": {"containers": [container], "securityContext": {"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}}},
+    });
+    let pod: Pod = serde_json::from_value(pod).unwrap();
+    let dry_run = PostParams { dry_run: true, field_manager: None };
+    let begin = std::time::Instant::now();
+    loop {
+        let answer = place.api::<Pod>().create(&dry_run, &pod).await;
+        if answer.as_ref().is_err_and(|error| error.to_string().contains(refusal)) {
+            return;
+        }
+        assert!(begin.elapsed() < DEADLINE, "a pod is not refused with '{refusal}': {answer:?}");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
 }
 
 #[tokio::test]
