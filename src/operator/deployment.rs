@@ -11,7 +11,7 @@ use super::cache::Guarded;
 use super::pass::{PassError, Tools, guarded};
 use super::{act, run, tell};
 use crate::api::deployment::{OnlineDeployment, OnlineDeploymentStatus};
-use crate::plan::deployment::plan;
+use crate::plan::deployment::{plan, waits_for_service_account};
 use crate::plan::status::deployment::failed;
 
 /// The name of the kind in metrics and logs.
@@ -37,6 +37,10 @@ pub(super) async fn reconcile(told: Arc<Guarded<OnlineDeployment>>, tools: Arc<T
 async fn pass(tools: &Tools, object: Arc<OnlineDeployment>) -> Result<Action, PassError> {
     let namespace = object.namespace().unwrap_or_default();
     let seen = tools.observer.deployment(Arc::clone(&object)).await.map_err(PassError::Observe)?;
+    if waits_for_service_account(&seen) {
+        // Its appearance brings us back.
+        return Ok(Action::await_change());
+    }
     let plan = plan(Timestamp::now(), &tools.config, &seen);
     tools.metrics.wrote(KIND, "child", plan.changes.len());
     act::act(&tools.client, &tools.observer, &namespace, plan.changes).await?;

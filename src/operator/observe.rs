@@ -61,6 +61,10 @@ impl Observer {
         let service = self.find(&caches.services, &namespace, &name::instances_service(&resource), &uid).await?;
         Ok(SeenDeployment {
             endpoint: self.owner(&namespace, &object.spec.endpoint_name),
+            has_service_account: caches
+                .service_accounts
+                .get(&namespace, &name::service_account(&object.spec.endpoint_name))
+                .is_some(),
             rival,
             instance_type: self.instance_type(&object.spec.instance_type),
             deployment,

@@ -113,7 +113,15 @@ pub(super) fn start(
             by_endpoint_label(service)
         }
     });
-    watches.namespaced(managed(), service_accounts_writer, lean, |_, object, _| by_endpoint_label(object));
+    watches.namespaced(managed(), service_accounts_writer, lean, |caches, account, _| {
+        let namespace = account.namespace();
+        let endpoint = account.labels().get(label::ENDPOINT).cloned().unwrap_or_default();
+        // First instances wait for it.
+        let deployments = references(caches.deployments.store(), |deployment| {
+            deployment.namespace() == namespace && names_endpoint(deployment, &endpoint)
+        });
+        Triggers { deployments, ..by_endpoint_label(account) }
+    });
     // All Secrets, since users bring their own keys under any name; of each only its name and version are kept.
     watches.namespaced(
         all(),

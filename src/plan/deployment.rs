@@ -6,13 +6,13 @@ use kube::ResourceExt;
 
 use super::change::{self, Change, Child, TargetKind};
 use super::diagnose::{self, Diagnosis, Fault};
-use super::seen::{SeenDeployment, SeenOwner};
+use super::seen::{Found, SeenDeployment, SeenOwner};
 use super::status::deployment::{self as status, Applied, Verdict};
 use super::validate::{self, Problem, Valid};
 use super::{Config, build};
 use crate::api::condition::reason;
 use crate::api::deployment::OnlineDeploymentStatus;
-use crate::api::endpoint::OnlineEndpoint;
+use crate::api::endpoint::{IdentityKind, OnlineEndpoint};
 use crate::api::{label, name};
 
 /// What to do and what to say.
@@ -29,6 +29,16 @@ pub struct Plan {
 pub fn plan(now: Timestamp, config: &Config, seen: &SeenDeployment) -> Plan {
     let (changes, verdict) = decide(config, seen);
     Plan { changes, status: status::of(&seen.object, &verdict, now) }
+}
+
+/// Whether the first instances have to wait a moment for the service account that the endpoint's own pass makes: the
+/// API server would refuse them, and the `ReplicaSet` would name that cause long after it is gone.
+#[must_use]
+pub fn waits_for_service_account(seen: &SeenDeployment) -> bool {
+    let SeenOwner::Present(endpoint) = &seen.endpoint else { return false };
+    endpoint.spec.identity.kind == IdentityKind::SystemAssigned
+        && !seen.has_service_account
+        && matches!(seen.deployment, Found::Absent)
 }
 
 fn decide<'a>(config: &Config, seen: &'a SeenDeployment) -> (Vec<Change>, Verdict<'a>) {

@@ -54,6 +54,8 @@ pub struct SeenDeployment {
     pub object: Arc<OnlineDeployment>,
     /// Its endpoint.
     pub endpoint: SeenOwner,
+    /// Whether the service account exists that the operator makes for the endpoint.
+    pub has_service_account: bool,
     /// An older `OnlineDeployment` of the same endpoint with the same deploymentName.
     pub rival: Option<String>,
     /// What `spec.instanceType` stands for.

@@ -9,7 +9,7 @@ use crate::api::condition;
 use crate::api::deployment::{DeploymentState, OnlineDeployment, OnlineDeploymentStatus};
 use crate::catalogue::Reason;
 use crate::plan::change::{Change, Child};
-use crate::plan::deployment::{Plan, plan};
+use crate::plan::deployment::{Plan, plan, waits_for_service_account};
 use crate::plan::seen::{Found, SeenDeployment, SeenOwner};
 
 /// The state after `first` has been carried out and its instances have come up.
@@ -38,6 +38,18 @@ fn variable<'a>(container: &'a Container, name: &str) -> Option<&'a str> {
 fn condition<'a>(status: &'a OnlineDeploymentStatus, kind: &str) -> Option<(&'a str, &'a str)> {
     let condition = status.conditions.iter().find(|condition| condition.type_ == kind)?;
     Some((&condition.status, &condition.reason))
+}
+
+#[test]
+fn the_first_instances_wait_for_their_service_account() {
+    let seen = SeenDeployment { has_service_account: false, ..seen_deployment(deployment(&json!({}))) };
+    assert!(waits_for_service_account(&seen));
+    // What runs is looked after whatever becomes of the account.
+    let first = first_plan(&seen.object);
+    let running = SeenDeployment { has_service_account: false, ..carried_out(&seen.object, &first, 1, 1, 1) };
+    assert!(!waits_for_service_account(&running));
+    let missing = SeenDeployment { endpoint: SeenOwner::Missing, ..seen };
+    assert!(!waits_for_service_account(&missing));
 }
 
 #[test]

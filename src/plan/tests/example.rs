@@ -69,6 +69,7 @@ pub(super) fn named_deployment(resource: &str, name: &str, changes: &Value) -> O
 pub(super) fn seen_deployment(object: OnlineDeployment) -> SeenDeployment {
     SeenDeployment {
         endpoint: SeenOwner::Present(Arc::new(endpoint(&json!({})))),
+        has_service_account: true,
         rival: None,
         instance_type: built_in(&object.spec.instance_type),
         deployment: Found::Absent,
