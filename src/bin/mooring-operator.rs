@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand, ValueEnum};
+use mooring_operator::catalogue::page;
 use mooring_operator::operator::{crds, run};
 use mooring_operator::plan;
 use mooring_operator::process::{admin, readiness::Readiness, shutdown, telemetry};
@@ -18,7 +19,8 @@ use tokio::net::TcpListener;
     after_help = "Examples:
   mooring-operator run --fetch-image registry/mooring/fetch:0.1.0 --gateway-host mooring-gateway.mooring-system.svc.cluster.local
   mooring-operator crds | kubectl apply -f -
-  mooring-operator crds --write crds"
+  mooring-operator crds --write crds
+  mooring-operator catalogue --markdown"
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -34,6 +36,15 @@ enum Command {
         /// The folder to write one file for each kind into.
         #[arg(long, value_name = "FOLDER")]
         write: Option<PathBuf>,
+    },
+    /// Print every error that users can see: code, reason, message and next step.
+    Catalogue {
+        /// As a page in Markdown.
+        #[arg(long, conflicts_with = "json")]
+        markdown: bool,
+        /// As JSON, which is the default.
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -83,6 +94,14 @@ fn main() -> anyhow::Result<()> {
             for path in crds::write(&folder)? {
                 eprintln!("wrote {}", path.display());
             }
+            Ok(())
+        }
+        Command::Catalogue { markdown: true, .. } => {
+            print!("{}", page::markdown());
+            Ok(())
+        }
+        Command::Catalogue { .. } => {
+            print!("{}", page::json()?);
             Ok(())
         }
         Command::Crds { write: None } => {

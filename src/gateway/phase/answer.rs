@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::choose::PIN;
 use super::forward::Begun;
 use super::identify::{self, CLIENT_REQUEST_ID, Caller, REQUEST_ID};
-use crate::catalogue::Code;
+use crate::catalogue::answer::{self as catalogue, Answer as Row};
 use crate::gateway::Gateway;
 use crate::gateway::body::AnswerBody;
 use crate::gateway::record::Record;
@@ -59,46 +59,27 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    const fn status(self) -> StatusCode {
-        match self {
-            Self::BadBody => StatusCode::BAD_REQUEST,
-            Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
-            Self::EndpointNotFound | Self::DeploymentNotFound | Self::NoTraffic => StatusCode::NOT_FOUND,
-            Self::Timeout => StatusCode::REQUEST_TIMEOUT,
-            Self::PayloadTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Connection | Self::NotReady | Self::ResponseTooLarge { .. } => StatusCode::FAILED_DEPENDENCY,
-            Self::TooManyPending => StatusCode::TOO_MANY_REQUESTS,
-            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-        }
-    }
-
-    /// The reason phrase, where it is not the usual one of the status.
-    const fn phrase(self) -> Option<&'static [u8]> {
-        match self {
-            Self::Connection | Self::NotReady => Some(b"Model Error; original-code=0"),
-            Self::ResponseTooLarge { .. } => Some(b"Response Payload Too Large"),
-            Self::TooManyPending => Some(b"Too Many Pending Requests"),
-            _ => None,
-        }
-    }
-
-    /// The name of the refusal, for programs.
+    /// Its row in the catalogue.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub const fn row(self) -> &'static Row {
         match self {
-            Self::BadBody => "BadRequestBody",
-            Self::Unauthorized(_) => "Unauthorized",
-            Self::EndpointNotFound => "EndpointNotFound",
-            Self::DeploymentNotFound => "DeploymentNotFound",
-            Self::NoTraffic => "NoTraffic",
-            Self::Timeout => "RequestTimeout",
-            Self::PayloadTooLarge { .. } => "PayloadTooLarge",
-            Self::Connection => "ModelConnectionFailed",
-            Self::NotReady => "ModelNotReady",
-            Self::ResponseTooLarge { .. } => "ResponsePayloadTooLarge",
-            Self::TooManyPending => "TooManyPendingRequests",
-            Self::Internal => Code::Err5000.as_str(),
+            Self::BadBody => &catalogue::BAD_REQUEST_BODY,
+            Self::Unauthorized(_) => &catalogue::UNAUTHORIZED,
+            Self::EndpointNotFound => &catalogue::ENDPOINT_NOT_FOUND,
+            Self::DeploymentNotFound => &catalogue::DEPLOYMENT_NOT_FOUND,
+            Self::NoTraffic => &catalogue::NO_TRAFFIC,
+            Self::Timeout => &catalogue::REQUEST_TIMEOUT,
+            Self::PayloadTooLarge { .. } => &catalogue::PAYLOAD_TOO_LARGE,
+            Self::Connection => &catalogue::MODEL_CONNECTION_FAILED,
+            Self::NotReady => &catalogue::MODEL_NOT_READY,
+            Self::ResponseTooLarge { .. } => &catalogue::RESPONSE_TOO_LARGE,
+            Self::TooManyPending => &catalogue::TOO_MANY_PENDING,
+            Self::Internal => &catalogue::INTERNAL,
         }
+    }
+
+    fn status(self) -> StatusCode {
+        StatusCode::from_u16(self.row().status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
     fn message(self, deployment: Option<&Deployment>) -> String {
@@ -155,7 +136,7 @@ pub fn answer(
     let mut response = match outcome.and_then(within_limit) {
         Ok(answer) => pass_on(answer, record),
         Err(refusal) => {
-            record.refused(refusal.name());
+            record.refused(refusal.row().name);
             refuse(refusal, caller, record)
         }
     };
@@ -222,7 +203,7 @@ fn refuse(refusal: Refusal, caller: &Caller, mut record: Record) -> Response<Ans
     let deployment = record.chosen().cloned();
     let document = ErrorDocument {
         error: ErrorBody {
-            code: refusal.name(),
+            code: refusal.row().name,
             message: &refusal.message(deployment.as_deref()),
             request_id: caller.request_id.to_str().unwrap_or_default(),
             deployment: deployment.as_ref().map(|deployment| deployment.name.as_str()),
@@ -232,8 +213,8 @@ fn refuse(refusal: Refusal, caller: &Caller, mut record: Record) -> Response<Ans
     let length = text.len();
     let mut response = Response::new(AnswerBody::own(text, record));
     *response.status_mut() = status;
-    if let Some(phrase) = refusal.phrase() {
-        response.extensions_mut().insert(ReasonPhrase::from_static(phrase));
+    if let Some(phrase) = refusal.row().phrase {
+        response.extensions_mut().insert(ReasonPhrase::from_static(phrase.as_bytes()));
     }
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
