@@ -5,6 +5,7 @@ pub mod change;
 pub mod deployment;
 pub mod diagnose;
 pub mod endpoint;
+pub mod quota;
 pub mod seen;
 pub mod status;
 pub mod traffic;

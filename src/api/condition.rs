@@ -29,6 +29,8 @@ pub const AUTH_READY: &str = "AuthReady";
 pub mod reason {
     /// A change is on its way.
     pub const PROVISIONING: &str = "Provisioning";
+    /// Not as asked within `rollout.provisioningTimeoutSeconds`.
+    pub const PROVISIONING_TIMED_OUT: &str = "ProvisioningTimedOut";
     /// As asked.
     pub const SUCCEEDED: &str = "Succeeded";
     /// The endpoint of a deployment does not exist.

@@ -483,6 +483,9 @@ pub struct OnlineDeploymentStatus {
     /// Where the deployment is in its life.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provisioning_state: Option<DeploymentState>,
+    /// When the change began that is under way; absent when none is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provisioning_started_at: Option<Time>,
     /// The four stages of provisioning, as `get-logs` prints them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phases: Option<Phases>,

@@ -1,5 +1,7 @@
 //! `InstanceType`: the kind of machine that an instance runs on.
 
+pub mod azure;
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Toleration;
@@ -7,6 +9,7 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 use super::deployment::Resources;
+use super::units::Quantity;
 
 /// The instance type of deployments that name none. It exists without an object; an object of this name replaces it.
 pub const DEFAULT_INSTANCE_TYPE: &str = "defaultinstancetype";
@@ -50,20 +53,58 @@ pub struct InstanceTypeSpec {
     pub tolerations: Vec<Toleration>,
 }
 
-/// The instance types that exist without an object: `defaultinstancetype`.
+/// The instance types that exist without an object: `defaultinstancetype` and Azure's sizes. A size guarantees an
+/// instance what it names, as the machine of its own would.
 #[must_use]
 pub fn built_in(name: &str) -> Option<InstanceTypeSpec> {
-    (name == DEFAULT_INSTANCE_TYPE).then(|| InstanceTypeSpec {
-        family: None,
-        resources: Resources {
-            requests: amounts([("cpu", "100m"), ("memory", "2Gi")]),
-            limits: amounts([("cpu", "2"), ("memory", "2Gi")]),
-        },
-        node_selector: BTreeMap::new(),
-        tolerations: Vec::new(),
+    if name == DEFAULT_INSTANCE_TYPE {
+        return Some(InstanceTypeSpec {
+            resources: Resources {
+                requests: amounts([("cpu", "100m".into()), ("memory", "2Gi".into())]),
+                limits: amounts([("cpu", "2".into()), ("memory", "2Gi".into())]),
+            },
+            ..InstanceTypeSpec::default()
+        });
+    }
+    let size = azure::SIZES.iter().find(|size| size.name.eq_ignore_ascii_case(name))?;
+    let whole = |number: u32| Quantity::from(number.to_string().as_str());
+    let mut all = amounts([("cpu", whole(size.cores)), ("memory", size.memory.into())]);
+    if size.gpus > 0 {
+        all.insert(GPU.to_owned(), whole(size.gpus));
+    }
+    Some(InstanceTypeSpec {
+        family: Some(size.family.to_owned()),
+        resources: Resources { requests: all.clone(), limits: all },
+        ..InstanceTypeSpec::default()
     })
 }
 
-fn amounts<const N: usize>(of: [(&str, &str); N]) -> BTreeMap<String, super::units::Quantity> {
-    of.into_iter().map(|(name, amount)| (name.to_owned(), amount.into())).collect()
+/// The resource that GPUs are counted in.
+const GPU: &str = "nvidia.com/gpu";
+
+fn amounts<const N: usize>(of: [(&str, Quantity); N]) -> BTreeMap<String, Quantity> {
+    of.into_iter().map(|(name, amount)| (name.to_owned(), amount)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn azures_sizes_are_found_in_any_case() {
+        let found = built_in("standard_nc24ads_a100_v4").unwrap();
+        assert_eq!(found.family.as_deref(), Some("ncadsa100v4"));
+        assert_eq!(found.resources.limits["cpu"], "24".into());
+        assert_eq!(found.resources.limits["nvidia.com/gpu"], "1".into());
+        assert!(built_in("Standard_DS3_v2").is_some() && built_in("Standard_DS3").is_none());
+    }
+
+    #[test]
+    fn every_amount_is_a_quantity() {
+        for size in azure::SIZES {
+            for amount in built_in(size.name).unwrap().resources.limits.values() {
+                assert!(amount.millis().is_ok(), "{} {amount}", size.name);
+            }
+        }
+    }
 }

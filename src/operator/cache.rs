@@ -12,6 +12,8 @@ use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::{Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
+use super::evidence::Evidence;
+use crate::api::compute_quota::ComputeQuota;
 use crate::api::deployment::OnlineDeployment;
 use crate::api::endpoint::OnlineEndpoint;
 use crate::api::endpoint_route::EndpointRoute;
@@ -74,14 +76,16 @@ pub(super) struct Caches {
     pub(super) endpoints: Cache<Guarded<OnlineEndpoint>>,
     pub(super) deployments: Cache<Guarded<OnlineDeployment>>,
     pub(super) instance_types: Store<Guarded<InstanceType>>,
+    pub(super) quotas: Cache<Guarded<ComputeQuota>>,
     pub(super) routes: Cache<EndpointRoute>,
     pub(super) kubernetes_deployments: Cache<Deployment>,
-    pub(super) replica_sets: Cache<PartialObjectMeta<ReplicaSet>>,
+    pub(super) replica_sets: Cache<ReplicaSet>,
     pub(super) pods: Cache<Pod>,
     pub(super) services: Cache<Service>,
     pub(super) service_accounts: Cache<PartialObjectMeta<ServiceAccount>>,
     pub(super) secrets: Cache<PartialObjectMeta<Secret>>,
     pub(super) slices: Store<EndpointSlice>,
+    pub(super) evidence: Evidence,
 }
 
 /// Whether an object carries a label with this value.

@@ -13,6 +13,7 @@ use super::{act, run, tell};
 use crate::api::deployment::{OnlineDeployment, OnlineDeploymentStatus};
 use crate::plan::deployment::{plan, waits_for_service_account};
 use crate::plan::status::deployment::failed;
+use crate::plan::status::news;
 
 /// The name of the kind in metrics and logs.
 pub(super) const KIND: &str = "OnlineDeployment";
@@ -45,7 +46,7 @@ async fn pass(tools: &Tools, object: Arc<OnlineDeployment>) -> Result<Action, Pa
     tools.metrics.wrote(KIND, "child", plan.changes.len());
     act::act(&tools.client, &tools.observer, &namespace, plan.changes).await?;
     say(tools, &object, &plan.status).await?;
-    Ok(run::next(&plan.status.conditions))
+    Ok(run::next(&plan.status.conditions, plan.again))
 }
 
 async fn say(tools: &Tools, object: &OnlineDeployment, status: &OnlineDeploymentStatus) -> Result<(), PassError> {
@@ -54,6 +55,10 @@ async fn say(tools: &Tools, object: &OnlineDeployment, status: &OnlineDeployment
         tools.metrics.wrote(KIND, "status", 1);
         run::log(KIND, &object.metadata, &status.conditions);
         tools.observer.caches().deployments.wrote(DeserializeGuard(Ok(written)));
+        if let Some(news) = news::of_deployment(before, status) {
+            tools.metrics.news(&news);
+            tell::event(&tools.client, object, &news).await;
+        }
     }
     Ok(())
 }

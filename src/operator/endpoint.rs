@@ -17,6 +17,7 @@ use crate::plan::build::secret::{PRIMARY, SECONDARY};
 use crate::plan::endpoint::plan;
 use crate::plan::seen::FreshKeys;
 use crate::plan::status::endpoint::failed;
+use crate::plan::status::news;
 
 /// The name of the kind in metrics and logs.
 pub(super) const KIND: &str = "OnlineEndpoint";
@@ -48,7 +49,7 @@ async fn pass(tools: &Tools, object: Arc<OnlineEndpoint>) -> Result<Action, Pass
     tools.metrics.wrote(KIND, "child", plan.changes.len());
     act::act(&tools.client, &tools.observer, &namespace, plan.changes).await?;
     say(tools, &object, &plan.status).await?;
-    Ok(run::next(&plan.status.conditions))
+    Ok(run::next(&plan.status.conditions, None))
 }
 
 async fn say(tools: &Tools, object: &OnlineEndpoint, status: &OnlineEndpointStatus) -> Result<(), PassError> {
@@ -57,6 +58,10 @@ async fn say(tools: &Tools, object: &OnlineEndpoint, status: &OnlineEndpointStat
         tools.metrics.wrote(KIND, "status", 1);
         run::log(KIND, &object.metadata, &status.conditions);
         tools.observer.caches().endpoints.wrote(DeserializeGuard(Ok(written)));
+        let conditions = before.map(|before| before.conditions.as_slice()).unwrap_or_default();
+        if let Some(news) = news::of_endpoint(conditions, &status.conditions) {
+            tell::event(&tools.client, object, &news).await;
+        }
     }
     Ok(())
 }

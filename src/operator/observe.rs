@@ -13,13 +13,16 @@ use kube::{Client, Resource, ResourceExt};
 use kube_runtime::reflector::ObjectRef;
 use serde::de::DeserializeOwned;
 
+use super::cache::Guarded;
 use super::cache::{Cache, Caches, has_label};
+use crate::api::compute_quota::ComputeQuota;
 use crate::api::deployment::OnlineDeployment;
 use crate::api::endpoint::OnlineEndpoint;
 use crate::api::instance_type::{InstanceTypeSpec, built_in};
 use crate::api::{label, name};
 use crate::plan::build::secret;
 use crate::plan::endpoint::{generates_keys, keys_secret_name};
+use crate::plan::quota::{Claims, DeploymentClaim, EndpointClaim, Quota};
 use crate::plan::seen::{Found, SeenDeployment, SeenEndpoint, SeenKeys, SeenMember, SeenOwner, is_controlled_by};
 use crate::plan::validate;
 
@@ -59,7 +62,20 @@ impl Observer {
             .map(|other| other.name_any());
         let deployment = self.find(&caches.kubernetes_deployments, &namespace, &resource, &uid).await?;
         let service = self.find(&caches.services, &namespace, &name::instances_service(&resource), &uid).await?;
+        let replica_sets =
+            caches.replica_sets.select(&namespace, |set| has_label(set, label::ONLINE_DEPLOYMENT, &resource));
+        let pods = caches.pods.select(&namespace, |pod| has_label(pod, label::ONLINE_DEPLOYMENT, &resource));
+        let uids = replica_sets.iter().map(|set| set.uid()).chain(pods.iter().map(|pod| pod.uid()));
+        let notes = uids.flatten().map(|uid| (uid.clone(), caches.evidence.of(&uid))).collect();
+        let missing_pull_secrets = object.spec.environment.image_pull_secret_names.iter();
         Ok(SeenDeployment {
+            missing_pull_secrets: missing_pull_secrets
+                .filter(|name| caches.secrets.get(&namespace, name).is_none())
+                .cloned()
+                .collect(),
+            notes,
+            quotas: self.quotas(&namespace),
+            claims: self.claims(&namespace),
             endpoint: self.owner(&namespace, &object.spec.endpoint_name),
             has_service_account: caches
                 .service_accounts
@@ -69,10 +85,8 @@ impl Observer {
             instance_type: self.instance_type(&object.spec.instance_type),
             deployment,
             service,
-            replica_sets: caches
-                .replica_sets
-                .select(&namespace, |set| has_label(set, label::ONLINE_DEPLOYMENT, &resource)),
-            pods: caches.pods.select(&namespace, |pod| has_label(pod, label::ONLINE_DEPLOYMENT, &resource)),
+            replica_sets,
+            pods,
             object,
         })
     }
@@ -108,6 +122,8 @@ impl Observer {
             route: self.find(&caches.routes, &namespace, &endpoint, &uid).await?,
             deployments,
             unreadable,
+            quotas: self.quotas(&namespace),
+            claims: self.claims(&namespace),
             object,
         })
     }
@@ -140,6 +156,54 @@ impl Observer {
         match self.caches.instance_types.get(&ObjectRef::new(name)) {
             Some(object) => object.0.as_ref().ok().map(|object| object.spec.clone()),
             None => built_in(name),
+        }
+    }
+
+    fn quotas(&self, namespace: &str) -> Vec<Quota> {
+        let readable = |object: &Arc<Guarded<ComputeQuota>>| {
+            let object = object.0.as_ref().ok()?;
+            Some(Quota { name: object.name_any(), spec: object.spec.clone() })
+        };
+        let mut quotas: Vec<Quota> =
+            self.caches.quotas.select(namespace, |_| true).iter().filter_map(readable).collect();
+        quotas.sort_by(|left, right| left.name.cmp(&right.name));
+        quotas
+    }
+
+    /// What is claimed in a namespace that has a quota; nothing has to be counted in one that has none.
+    pub(super) fn claims(&self, namespace: &str) -> Claims {
+        let caches = &*self.caches;
+        if caches.quotas.select(namespace, |_| true).is_empty() {
+            return Claims::default();
+        }
+        let deployments = caches.deployments.select(namespace, |object| object.meta().deletion_timestamp.is_none());
+        let endpoints = caches.endpoints.select(namespace, |object| object.meta().deletion_timestamp.is_none());
+        let ours =
+            |metadata: &ObjectMeta, owner: Option<&str>| owner.is_some_and(|owner| is_controlled_by(metadata, owner));
+        Claims {
+            deployments: deployments
+                .iter()
+                .filter_map(|object| object.0.as_ref().ok())
+                .map(|object| {
+                    let made = caches.kubernetes_deployments.get(namespace, &object.name_any());
+                    let made = made.filter(|made| ours(&made.metadata, object.metadata.uid.as_deref()));
+                    let replicas = made.and_then(|made| made.spec.as_ref()?.replicas);
+                    let instance_type = self.instance_type(&object.spec.instance_type);
+                    DeploymentClaim::of(object, instance_type.as_ref(), replicas)
+                })
+                .collect(),
+            endpoints: endpoints
+                .iter()
+                .filter_map(|object| object.0.as_ref().ok())
+                .map(|object| EndpointClaim {
+                    name: object.name_any(),
+                    created: object.metadata.creation_timestamp.clone(),
+                    held: caches
+                        .routes
+                        .get(namespace, &object.name_any())
+                        .is_some_and(|route| ours(&route.metadata, object.metadata.uid.as_deref())),
+                })
+                .collect(),
         }
     }
 

@@ -10,6 +10,7 @@ use futures::channel::mpsc::Receiver;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use hyper::header::{HeaderValue, USER_AGENT};
+use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Api, Patch, PatchParams};
@@ -28,7 +29,7 @@ use super::backoff::Backoff;
 use super::metrics::Metrics;
 use super::observe::Observer;
 use super::pass::{PassError, Tools};
-use super::{deployment, endpoint, watch};
+use super::{deployment, endpoint, quota, watch};
 use crate::api::condition::{self, reason};
 use crate::api::label::MANAGER;
 use crate::plan::Config;
@@ -91,14 +92,20 @@ pub async fn run(
     let (metrics, readiness) = (Metrics::new(registry), readiness.clone());
     Ok(async move {
         let tasks = TaskTracker::new();
-        let (caches, queued) = watch::start(&client, settings.namespace.as_deref(), &tasks, &shutdown);
+        let (watches, queued) = watch::start(&client, settings.namespace.as_deref(), &tasks, &shutdown);
+        let caches = Arc::clone(&watches.caches);
         let (endpoints, deployments) = (caches.endpoints.store().clone(), caches.deployments.store().clone());
+        let quotas = caches.quotas.store().clone();
         tokio::select! {
             filled = watch::filled(&caches) => filled?,
             () = shutdown.cancelled() => return Ok(()),
         }
+        watch::start_events(&watches);
+        // The queues end with their last sender.
+        drop(watches);
         readiness.set(CACHES, true);
         tracing::info!("the caches are filled; reconciling");
+        metrics.count_errors_in(Arc::clone(&caches));
         let observer = Observer::new(client.clone(), caches);
         let tools = Arc::new(Tools { client, observer, config: settings.plan, metrics });
         tokio::join!(
@@ -113,6 +120,9 @@ pub async fn run(
                 &tools,
                 |object, tools| { deployment::reconcile(object, tools).boxed() }
             ),
+            control(quota::KIND, quotas, queued.quotas, settings.concurrency, &tools, |object, tools| {
+                quota::reconcile(object, tools).boxed()
+            }),
         );
         tasks.close();
         tasks.wait().await;
@@ -167,11 +177,13 @@ async fn control<K>(
     applier(timed, policy, Arc::clone(tools), store, queue, config).for_each(|_| std::future::ready(())).await;
 }
 
-/// When to look again without an event.
-pub(super) fn next(conditions: &[Condition]) -> Action {
+/// When to look again without an event: at the time that the plan names, or when a name may have become free.
+pub(super) fn next(conditions: &[Condition], again: Option<Timestamp>) -> Action {
     let conflict =
         |condition: &Condition| condition.type_ == condition::READY && condition.reason == reason::NAME_CONFLICT;
-    if conditions.iter().any(conflict) { Action::requeue(CONFLICT_PAUSE) } else { Action::await_change() }
+    let pause = again.map(|again| Duration::try_from(again.duration_since(Timestamp::now())).unwrap_or_default());
+    let conflict = conditions.iter().any(conflict).then_some(CONFLICT_PAUSE);
+    pause.into_iter().chain(conflict).min().map_or_else(Action::await_change, Action::requeue)
 }
 
 /// One line for each status that was written.

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use futures::channel::mpsc::{self, Receiver, Sender};
 use futures::{SinkExt, TryStreamExt};
 use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::Event;
 use kube::api::Api;
-use kube::core::PartialObjectMeta;
+use kube::core::{ObjectMeta, PartialObjectMeta};
 use kube::{Client, Resource, ResourceExt};
 use kube_runtime::reflector::store::Writer;
 use kube_runtime::reflector::{ObjectRef, Store, store};
@@ -17,9 +18,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::cache::{Cache, Caches, Guarded, has_label};
+use super::evidence::{self, Evidence, Follower};
+use crate::api::compute_quota::ComputeQuota;
 use crate::api::deployment::OnlineDeployment;
-use crate::api::endpoint::OnlineEndpoint;
+use crate::api::endpoint::{EndpointState, OnlineEndpoint};
 use crate::api::label;
+use crate::catalogue::Code;
 use crate::plan::endpoint::keys_secret_name;
 
 /// Objects that wait for a place in a queue; the queue itself keeps each object once.
@@ -30,12 +34,14 @@ const BUFFER: usize = 256;
 pub(super) struct Queues {
     endpoints: Sender<ObjectRef<Guarded<OnlineEndpoint>>>,
     deployments: Sender<ObjectRef<Guarded<OnlineDeployment>>>,
+    quotas: Sender<ObjectRef<Guarded<ComputeQuota>>>,
 }
 
 /// The other ends of [`Queues`].
 pub(super) struct Queued {
     pub(super) endpoints: Receiver<ObjectRef<Guarded<OnlineEndpoint>>>,
     pub(super) deployments: Receiver<ObjectRef<Guarded<OnlineDeployment>>>,
+    pub(super) quotas: Receiver<ObjectRef<Guarded<ComputeQuota>>>,
 }
 
 /// What an event means for our objects.
@@ -43,6 +49,7 @@ pub(super) struct Queued {
 struct Triggers {
     endpoints: Vec<ObjectRef<Guarded<OnlineEndpoint>>>,
     deployments: Vec<ObjectRef<Guarded<OnlineDeployment>>>,
+    quotas: Vec<ObjectRef<Guarded<ComputeQuota>>>,
 }
 
 /// Starts every watch. They end with `shutdown`, and with them the queues.
@@ -51,10 +58,11 @@ pub(super) fn start(
     namespace: Option<&str>,
     tasks: &TaskTracker,
     shutdown: &CancellationToken,
-) -> (Arc<Caches>, Queued) {
+) -> (Watches, Queued) {
     let (endpoints, endpoints_writer) = store();
     let (deployments, deployments_writer) = store();
     let (instance_types, instance_types_writer) = store();
+    let (quotas, quotas_writer) = store();
     let (routes, routes_writer) = store();
     let (kubernetes_deployments, kubernetes_deployments_writer) = store();
     let (replica_sets, replica_sets_writer) = store();
@@ -67,6 +75,7 @@ pub(super) fn start(
         endpoints: Cache::new(endpoints),
         deployments: Cache::new(deployments),
         instance_types,
+        quotas: Cache::new(quotas),
         routes: Cache::new(routes),
         kubernetes_deployments: Cache::new(kubernetes_deployments),
         replica_sets: Cache::new(replica_sets),
@@ -75,14 +84,16 @@ pub(super) fn start(
         service_accounts: Cache::new(service_accounts),
         secrets: Cache::new(secrets),
         slices,
+        evidence: Evidence::default(),
     });
     let (endpoints_sender, endpoints_receiver) = mpsc::channel(BUFFER);
     let (deployments_sender, deployments_receiver) = mpsc::channel(BUFFER);
+    let (quotas_sender, quotas_receiver) = mpsc::channel(BUFFER);
     let watches = Watches {
         client: client.clone(),
         namespace: namespace.map(str::to_owned),
         caches: Arc::clone(&caches),
-        queues: Queues { endpoints: endpoints_sender, deployments: deployments_sender },
+        queues: Queues { endpoints: endpoints_sender, deployments: deployments_sender, quotas: quotas_sender },
         tasks: tasks.clone(),
         shutdown: shutdown.clone(),
     };
@@ -93,9 +104,28 @@ pub(super) fn start(
     watches.spawn(Api::all(client.clone()), all(), instance_types_writer, lean, |caches, kind, _| {
         of_instance_type(caches, &kind.name_any())
     });
-    watches.namespaced(managed(), routes_writer, lean, |_, route, _| by_endpoint_label(route));
-    watches.namespaced(managed(), kubernetes_deployments_writer, lean, |_, object, _| by_deployment_label(object));
-    watches.namespaced(managed(), replica_sets_writer, lean, |_, object, _| by_deployment_label(object));
+    watches.namespaced(all(), quotas_writer, lean, |caches, quota, _| of_quota(caches, quota));
+    watches.namespaced(managed(), routes_writer, lean, |caches, route, _| Triggers {
+        quotas: quotas_of(caches, route),
+        ..by_endpoint_label(route)
+    });
+    watches.namespaced(managed(), kubernetes_deployments_writer, lean, |caches, object, _| Triggers {
+        quotas: quotas_of(caches, object),
+        ..by_deployment_label(object)
+    });
+    watches.namespaced(
+        managed(),
+        replica_sets_writer,
+        |set| {
+            lean(set);
+            // The diagnosis reads revision and status alone.
+            set.spec = None;
+        },
+        |caches, set, change| {
+            forget(caches, set, change);
+            by_deployment_label(set)
+        },
+    );
     watches.namespaced(
         managed(),
         pods_writer,
@@ -104,7 +134,10 @@ pub(super) fn start(
             // The diagnosis reads the status alone; specs are the larger half.
             pod.spec = None;
         },
-        |_, object, _| by_deployment_label(object),
+        |caches, pod, change| {
+            forget(caches, pod, change);
+            by_deployment_label(pod)
+        },
     );
     watches.namespaced(managed(), services_writer, lean, |_, service, _| {
         if service.labels().contains_key(label::ONLINE_DEPLOYMENT) {
@@ -134,7 +167,20 @@ pub(super) fn start(
         |caches, secret, _| of_secret(caches, secret),
     );
     watches.namespaced(managed(), slices_writer, lean, |_, slice, _| by_endpoint_label(slice));
-    (caches, Queued { endpoints: endpoints_receiver, deployments: deployments_receiver })
+    let queued = Queued { endpoints: endpoints_receiver, deployments: deployments_receiver, quotas: quotas_receiver };
+    (watches, queued)
+}
+
+/// Starts the watches of Events, which are told apart by the deployments that are known: after the caches are filled.
+pub(super) fn start_events(watches: &Watches) {
+    for selector in [evidence::OF_PODS, evidence::OF_REPLICA_SETS] {
+        let config = watcher::Config::default().fields(selector);
+        let (mut follower, caches) = (Follower::default(), Arc::clone(&watches.caches));
+        let follow = move |event: &watcher::Event<Event>| {
+            follower.follow(event, &caches.evidence, &caches.deployments);
+        };
+        watches.follow(watches.api(), config, follow, lean, |caches, event, _| of_event(caches, event));
+    }
 }
 
 /// Waits until every cache has been filled once: an object that is missing before says nothing.
@@ -143,6 +189,7 @@ pub(super) async fn filled(caches: &Caches) -> Result<(), kube_runtime::reflecto
         endpoints,
         deployments,
         instance_types,
+        quotas,
         routes,
         kubernetes_deployments,
         replica_sets,
@@ -151,10 +198,12 @@ pub(super) async fn filled(caches: &Caches) -> Result<(), kube_runtime::reflecto
         service_accounts,
         secrets,
         slices,
+        evidence: _,
     } = caches;
     endpoints.store().wait_until_ready().await?;
     deployments.store().wait_until_ready().await?;
     instance_types.wait_until_ready().await?;
+    quotas.store().wait_until_ready().await?;
     routes.store().wait_until_ready().await?;
     kubernetes_deployments.store().wait_until_ready().await?;
     replica_sets.store().wait_until_ready().await?;
@@ -165,10 +214,10 @@ pub(super) async fn filled(caches: &Caches) -> Result<(), kube_runtime::reflecto
     slices.wait_until_ready().await
 }
 
-struct Watches {
+pub(super) struct Watches {
     client: Client,
     namespace: Option<String>,
-    caches: Arc<Caches>,
+    pub(super) caches: Arc<Caches>,
     queues: Queues,
     tasks: TaskTracker,
     shutdown: CancellationToken,
@@ -190,11 +239,14 @@ impl Watches {
             + Sync
             + 'static,
     {
-        let api = match &self.namespace {
+        self.spawn(self.api(), config, writer, strip, triggers);
+    }
+
+    fn api<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>(&self) -> Api<K> {
+        match &self.namespace {
             Some(namespace) => Api::namespaced(self.client.clone(), namespace),
             None => Api::all(self.client.clone()),
-        };
-        self.spawn(api, config, writer, strip, triggers);
+        }
     }
 
     fn spawn<K>(
@@ -202,6 +254,20 @@ impl Watches {
         api: Api<K>,
         config: watcher::Config,
         mut writer: Writer<K>,
+        strip: fn(&mut K),
+        triggers: fn(&Caches, &K, Change) -> Triggers,
+    ) where
+        K: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug + Send + Sync + 'static,
+    {
+        self.follow(api, config, move |event| writer.apply_watcher_event(event), strip, triggers);
+    }
+
+    /// Hands everything that a watch tells to `keep`, and then looks at what it means for our objects.
+    fn follow<K>(
+        &self,
+        api: Api<K>,
+        config: watcher::Config,
+        mut keep: impl FnMut(&watcher::Event<K>) + Send + 'static,
         strip: fn(&mut K),
         triggers: fn(&Caches, &K, Change) -> Triggers,
     ) where
@@ -230,7 +296,7 @@ impl Watches {
                         continue;
                     }
                 };
-                writer.apply_watcher_event(&event);
+                keep(&event);
                 let found = match &event {
                     watcher::Event::Apply(object) | watcher::Event::InitApply(object) => {
                         triggers(&caches, object, Change::There)
@@ -259,6 +325,9 @@ impl Queues {
         for deployment in triggers.deployments {
             let _ = self.deployments.send(deployment).await;
         }
+        for quota in triggers.quotas {
+            let _ = self.quotas.send(quota).await;
+        }
     }
 }
 
@@ -278,6 +347,7 @@ fn everything(caches: &Caches) -> Triggers {
     Triggers {
         endpoints: references(caches.endpoints.store(), |_| true),
         deployments: references(caches.deployments.store(), |_| true),
+        quotas: references(caches.quotas.store(), |_| true),
     }
 }
 
@@ -292,12 +362,13 @@ fn of_endpoint(caches: &Caches, endpoint: &Guarded<OnlineEndpoint>) -> Triggers 
     let deployments = references(caches.deployments.store(), |deployment| {
         deployment.namespace() == endpoint.namespace() && names_endpoint(deployment, &endpoint.name_any())
     });
-    Triggers { endpoints: vec![ObjectRef::from_obj(endpoint)], deployments }
+    Triggers { endpoints: vec![ObjectRef::from_obj(endpoint)], deployments, quotas: quotas_of(caches, endpoint) }
 }
 
 fn of_deployment(caches: &Caches, deployment: &Guarded<OnlineDeployment>, change: Change) -> Triggers {
     let namespace = deployment.namespace().unwrap_or_default();
-    let mut triggers = Triggers { endpoints: Vec::new(), deployments: vec![ObjectRef::from_obj(deployment)] };
+    let quotas = quotas_of(caches, deployment);
+    let mut triggers = Triggers { endpoints: Vec::new(), deployments: vec![ObjectRef::from_obj(deployment)], quotas };
     match &deployment.0 {
         Ok(readable) => {
             let endpoint = &readable.spec.endpoint_name;
@@ -321,11 +392,50 @@ fn names_endpoint(deployment: &Guarded<OnlineDeployment>, endpoint: &str) -> boo
     deployment.0.as_ref().is_ok_and(|deployment| deployment.spec.endpoint_name == endpoint)
 }
 
+/// The quotas that an object may count in.
+fn quotas_of<K: Resource>(caches: &Caches, object: &K) -> Vec<ObjectRef<Guarded<ComputeQuota>>> {
+    references(caches.quotas.store(), |quota| quota.meta().namespace == object.meta().namespace)
+}
+
+/// The quota itself, and those who wait for it: what it allows, or what others use of it, has changed.
+fn of_quota(caches: &Caches, quota: &Guarded<ComputeQuota>) -> Triggers {
+    let here = |metadata: &ObjectMeta| metadata.namespace.as_ref() == quota.meta().namespace.as_ref();
+    let waits = |deployment: &OnlineDeployment| {
+        let error = deployment.status.as_ref().and_then(|status| status.error.as_ref());
+        error.is_some_and(|error| error.code == Code::Err1100)
+    };
+    let failed = |endpoint: &OnlineEndpoint| {
+        let state = endpoint.status.as_ref().and_then(|status| status.provisioning_state);
+        state == Some(EndpointState::Failed)
+    };
+    Triggers {
+        endpoints: references(caches.endpoints.store(), |it| here(it.meta()) && it.0.as_ref().is_ok_and(failed)),
+        deployments: references(caches.deployments.store(), |it| here(it.meta()) && it.0.as_ref().is_ok_and(waits)),
+        quotas: vec![ObjectRef::from_obj(quota)],
+    }
+}
+
 fn of_instance_type(caches: &Caches, name: &str) -> Triggers {
     let deployments = references(caches.deployments.store(), |deployment| {
         deployment.0.as_ref().is_ok_and(|deployment| deployment.spec.instance_type == name)
     });
-    Triggers { endpoints: Vec::new(), deployments }
+    Triggers { deployments, quotas: references(caches.quotas.store(), |_| true), ..Triggers::default() }
+}
+
+/// What was said of an object that is gone says nothing more.
+fn forget<K: Resource>(caches: &Caches, object: &K, change: Change) {
+    if change == Change::Gone
+        && let Some(uid) = &object.meta().uid
+    {
+        caches.evidence.forget(uid);
+    }
+}
+
+fn of_event(caches: &Caches, event: &Event) -> Triggers {
+    let namespace = event.involved_object.namespace.clone().unwrap_or_default();
+    let deployment = evidence::deployment_of(event, &caches.deployments);
+    let deployments = deployment.map(|name| ObjectRef::new(&name).within(&namespace)).into_iter().collect();
+    Triggers { deployments, ..Triggers::default() }
 }
 
 fn of_secret<K: Resource<DynamicType = ()>>(caches: &Caches, secret: &K) -> Triggers {
@@ -335,7 +445,13 @@ fn of_secret<K: Resource<DynamicType = ()>>(caches: &Caches, secret: &K) -> Trig
             && (has_label(secret, label::ENDPOINT, &endpoint.name_any())
                 || endpoint.0.as_ref().is_ok_and(|endpoint| keys_secret_name(endpoint).as_deref() == name))
     });
-    Triggers { endpoints, deployments: Vec::new() }
+    let names = |deployment: &OnlineDeployment| {
+        deployment.spec.environment.image_pull_secret_names.iter().any(|named| Some(named.as_str()) == name)
+    };
+    let deployments = references(caches.deployments.store(), |deployment| {
+        deployment.namespace().as_ref() == secret.meta().namespace.as_ref() && deployment.0.as_ref().is_ok_and(names)
+    });
+    Triggers { endpoints, deployments, quotas: Vec::new() }
 }
 
 fn by_endpoint_label<K: Resource>(object: &K) -> Triggers {
@@ -343,7 +459,7 @@ fn by_endpoint_label<K: Resource>(object: &K) -> Triggers {
     let name = object.labels().get(label::ENDPOINT);
     Triggers {
         endpoints: name.map(|name| ObjectRef::new(name).within(&namespace)).into_iter().collect(),
-        deployments: Vec::new(),
+        ..Triggers::default()
     }
 }
 
@@ -351,7 +467,7 @@ fn by_deployment_label<K: Resource>(object: &K) -> Triggers {
     let namespace = object.namespace().unwrap_or_default();
     let name = object.labels().get(label::ONLINE_DEPLOYMENT);
     Triggers {
-        endpoints: Vec::new(),
         deployments: name.map(|name| ObjectRef::new(name).within(&namespace)).into_iter().collect(),
+        ..Triggers::default()
     }
 }

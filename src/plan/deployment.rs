@@ -9,10 +9,10 @@ use super::diagnose::{self, Diagnosis, Fault};
 use super::seen::{Found, SeenDeployment, SeenOwner};
 use super::status::deployment::{self as status, Applied, Verdict};
 use super::validate::{self, Problem, Valid};
-use super::{Config, build};
+use super::{Config, build, quota};
 use crate::api::condition::reason;
 use crate::api::deployment::OnlineDeploymentStatus;
-use crate::api::endpoint::{IdentityKind, OnlineEndpoint};
+use crate::api::endpoint::{EndpointState, IdentityKind, OnlineEndpoint};
 use crate::api::{label, name};
 
 /// What to do and what to say.
@@ -22,13 +22,21 @@ pub struct Plan {
     pub changes: Vec<Change>,
     /// The status as it is to be.
     pub status: OnlineDeploymentStatus,
+    /// When to decide again though nothing changes.
+    pub again: Option<Timestamp>,
 }
 
 /// Decides for one deployment.
 #[must_use]
 pub fn plan(now: Timestamp, config: &Config, seen: &SeenDeployment) -> Plan {
-    let (changes, verdict) = decide(config, seen);
-    Plan { changes, status: status::of(&seen.object, &verdict, now) }
+    let (changes, verdict) = decide(now, config, seen);
+    let diagnosed = match &verdict {
+        Verdict::Running { diagnosis, .. } => diagnosis.again,
+        Verdict::Blocked { .. } => None,
+    };
+    let status = status::of(&seen.object, &verdict, now);
+    let again = diagnosed.into_iter().chain(status::deadline(&seen.object, &status)).filter(|time| *time > now).min();
+    Plan { changes, status, again }
 }
 
 /// Whether the first instances have to wait a moment for the service account that the endpoint's own pass makes: the
@@ -37,11 +45,12 @@ pub fn plan(now: Timestamp, config: &Config, seen: &SeenDeployment) -> Plan {
 pub fn waits_for_service_account(seen: &SeenDeployment) -> bool {
     let SeenOwner::Present(endpoint) = &seen.endpoint else { return false };
     endpoint.spec.identity.kind == IdentityKind::SystemAssigned
+        && endpoint.status.as_ref().is_none_or(|it| it.provisioning_state != Some(EndpointState::Failed))
         && !seen.has_service_account
         && matches!(seen.deployment, Found::Absent)
 }
 
-fn decide<'a>(config: &Config, seen: &'a SeenDeployment) -> (Vec<Change>, Verdict<'a>) {
+fn decide<'a>(now: Timestamp, config: &Config, seen: &'a SeenDeployment) -> (Vec<Change>, Verdict<'a>) {
     let object = &seen.object;
     let blocked = |reason, message, waiting| Verdict::Blocked { reason, message, waiting };
     if object.metadata.deletion_timestamp.is_some() {
@@ -70,13 +79,24 @@ fn decide<'a>(config: &Config, seen: &'a SeenDeployment) -> (Vec<Change>, Verdic
     if let Some(conflict) = conflict(seen) {
         return (Vec::new(), blocked(reason::NAME_CONFLICT, conflict, false));
     }
-    match validate::deployment(seen) {
-        Ok(valid) => carry_out(config, seen, endpoint, &valid),
+    let failed = endpoint.status.as_ref().is_some_and(|it| it.provisioning_state == Some(EndpointState::Failed));
+    if failed && matches!(seen.deployment, Found::Absent) && !seen.has_service_account {
+        let message = format!(
+            "OnlineEndpoint {:?} has failed; the instances start once it is repaired",
+            object.spec.endpoint_name
+        );
+        return (Vec::new(), blocked(reason::PROVISIONING, message, true));
+    }
+    let quota =
+        || quota::check_deployment(&seen.quotas, &seen.claims, object.metadata.name.as_deref().unwrap_or_default());
+    match validate::deployment(seen).and_then(|valid| quota().map(|()| valid)) {
+        Ok(valid) => carry_out(now, config, seen, endpoint, &valid),
         // What runs goes on running: a bad change takes nothing away.
         Err(Problem { reason, message }) => {
-            let mut diagnosis = Diagnosis { fault: Some(Fault::new(reason, message)), ..Diagnosis::default() };
+            let fault = Fault::new(reason, &message).told(&object.spec);
+            let mut diagnosis = Diagnosis { fault: Some(fault), ..Diagnosis::default() };
             if let Some(there) = seen.deployment.ours() {
-                diagnosis.phases = diagnose::current_revision(seen).phases;
+                diagnosis.phases = diagnose::current_revision(seen, now).phases;
                 return (Vec::new(), running(diagnosis, Some(there), Applied::No, true));
             }
             (Vec::new(), running(diagnosis, None, Applied::No, true))
@@ -85,6 +105,7 @@ fn decide<'a>(config: &Config, seen: &'a SeenDeployment) -> (Vec<Change>, Verdic
 }
 
 fn carry_out<'a>(
+    now: Timestamp,
     config: &Config,
     seen: &'a SeenDeployment,
     endpoint: &OnlineEndpoint,
@@ -102,7 +123,7 @@ fn carry_out<'a>(
         (Some(_), true) => Applied::Template,
         (Some(_), false) => Applied::No,
     };
-    let mut diagnosis = diagnose::current_revision(seen);
+    let mut diagnosis = diagnose::current_revision(seen, now);
     if applied == Applied::No {
         // What is seen speaks of the revision before this change.
         diagnosis.fault = None;

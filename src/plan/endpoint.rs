@@ -8,7 +8,7 @@ use super::change::{self, Change, Child, TargetKind};
 use super::seen::{Found, FreshKeys, SeenEndpoint, SeenKeys, SeenMember};
 use super::status::endpoint::{self as status, Facts};
 use super::traffic::{self, Candidate};
-use super::{Config, build, validate};
+use super::{Config, build, quota, validate};
 use crate::api::endpoint::{AuthMode, IdentityKind, OnlineEndpoint, OnlineEndpointStatus};
 use crate::api::endpoint_route::RouteDeployment;
 use crate::api::name;
@@ -58,12 +58,14 @@ pub fn plan(now: Timestamp, config: &Config, seen: &SeenEndpoint, fresh: &FreshK
     // Keys that are about to be made count already: the Secret is written before the table.
     let made = generates_keys(object) && matches!(seen.generated_secret, Found::Absent);
     let keys = if made { build::secret::fresh_digests(fresh) } else { seen.keys.clone() };
-    let changes = if deleting || conflict.is_some() {
+    let name = object.metadata.name.as_deref().unwrap_or_default();
+    let over_quota = quota::check_endpoint(&seen.quotas, &seen.claims, name).err();
+    let changes = if deleting || conflict.is_some() || over_quota.is_some() {
         Vec::new()
     } else {
         changes(config, seen, &members, &current, Decided { weights: &weights, keys: &keys, fresh })
     };
-    let facts = Facts { members: &members, weights: &weights, keys: &keys, conflict };
+    let facts = Facts { members: &members, weights: &weights, keys: &keys, conflict, over_quota };
     let status = status::of(object, &facts, config, now);
     Plan { changes, status }
 }

@@ -1,5 +1,7 @@
 //! What a plan may look at: the state of the cluster when the pass began. No other input exists.
 
+pub mod note;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -8,10 +10,12 @@ use k8s_openapi::api::core::v1::{Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::PartialObjectMeta;
 
+use super::quota::{Claims, Quota};
 use crate::api::deployment::OnlineDeployment;
 use crate::api::endpoint::OnlineEndpoint;
 use crate::api::endpoint_route::EndpointRoute;
 use crate::api::instance_type::InstanceTypeSpec;
+use note::Note;
 
 /// What stands under a name that we need.
 #[derive(Clone, Debug)]
@@ -60,14 +64,22 @@ pub struct SeenDeployment {
     pub rival: Option<String>,
     /// What `spec.instanceType` stands for.
     pub instance_type: Option<InstanceTypeSpec>,
+    /// The quotas of the namespace.
+    pub quotas: Vec<Quota>,
+    /// What is claimed in the namespace; empty when it has no quota.
+    pub claims: Claims,
     /// The Deployment.
     pub deployment: Found<Deployment>,
     /// The headless Service.
     pub service: Found<Service>,
     /// The `ReplicaSets` of the Deployment.
-    pub replica_sets: Vec<Arc<PartialObjectMeta<ReplicaSet>>>,
+    pub replica_sets: Vec<Arc<ReplicaSet>>,
     /// The pods of all revisions.
     pub pods: Vec<Arc<Pod>>,
+    /// What Events say of those pods and `ReplicaSets`, by the uid of the object.
+    pub notes: BTreeMap<String, Vec<Note>>,
+    /// Secrets that `environment.imagePullSecretNames` names and that do not exist.
+    pub missing_pull_secrets: Vec<String>,
 }
 
 /// The endpoint of a deployment.
@@ -98,6 +110,10 @@ pub struct SeenEndpoint {
     pub route: Found<EndpointRoute>,
     /// The deployments that name this endpoint.
     pub deployments: Vec<SeenMember>,
+    /// The quotas of the namespace.
+    pub quotas: Vec<Quota>,
+    /// What is claimed in the namespace; empty when it has no quota.
+    pub claims: Claims,
     /// Deployments that name this endpoint and can't be read; their entries in the route stay as they are.
     pub unreadable: Vec<String>,
 }

@@ -4,3 +4,4 @@ pub mod condition;
 pub mod deployment;
 pub mod endpoint;
 pub mod failure;
+pub mod news;

@@ -24,6 +24,9 @@ pub const INITIALIZER: &str = "storage-initializer";
 /// Name of the container that answers.
 pub const SERVER: &str = "inference-server";
 
+/// Names of the volumes that hold model, code and the credentials for them.
+pub const ARTIFACT_VOLUMES: [&str; 4] = ["model", "code", "model-credentials", "code-credentials"];
+
 /// Seconds for gateways to learn that an instance is going, before its server may stop taking requests.
 const ROUTE_SECONDS: i64 = 5;
 /// Seconds that a server may take to end after SIGTERM; Kubernetes' own default.

@@ -1,6 +1,6 @@
 //! The status of an `OnlineDeployment`.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -78,9 +78,13 @@ pub fn of(object: &OnlineDeployment, verdict: &Verdict<'_>, now: Timestamp) -> O
     let fault = fault.filter(|_| !settled);
     let phases = if settled && wanted > 0 { finished() } else { phases };
     let (error, recent_errors) = errors(&previous, fault, now);
-    let state = state(object, &previous, verdict, settled, fault, counts);
+    let started = started(object, &previous, settled, now);
+    let timed_out = started.as_ref().is_some_and(|started| now >= started.0 + timeout(object));
+    let state = state(object, &previous, verdict, settled, fault, counts, timed_out);
     let generation = object.metadata.generation;
-    let drafts = drafts(verdict, settled, fault, counts, wanted, phases, state);
+    let facts =
+        Facts { verdict, settled, fault, counts, wanted, phases, timed_out: timed_out.then(|| timeout(object)) };
+    let drafts = drafts(&facts, state);
     let selector: Vec<String> = label::instance_selector(object.metadata.name.as_deref().unwrap_or_default())
         .into_iter()
         .map(|(key, value)| format!("{key}={value}"))
@@ -88,6 +92,7 @@ pub fn of(object: &OnlineDeployment, verdict: &Verdict<'_>, now: Timestamp) -> O
     OnlineDeploymentStatus {
         observed_generation: generation,
         provisioning_state: Some(state),
+        provisioning_started_at: started,
         phases: Some(phases),
         replicas: counts.replicas,
         ready_replicas: counts.ready,
@@ -99,6 +104,31 @@ pub fn of(object: &OnlineDeployment, verdict: &Verdict<'_>, now: Timestamp) -> O
         recent_errors,
         conditions: settle(drafts, &previous.conditions, now, generation),
     }
+}
+
+/// When the change began that is under way.
+fn started(
+    object: &OnlineDeployment,
+    previous: &OnlineDeploymentStatus,
+    settled: bool,
+    now: Timestamp,
+) -> Option<Time> {
+    if settled {
+        return None;
+    }
+    let same = previous.observed_generation == object.metadata.generation;
+    let before = previous.provisioning_started_at.clone().filter(|_| same);
+    Some(before.unwrap_or_else(|| Time(whole_seconds(now))))
+}
+
+fn timeout(object: &OnlineDeployment) -> SignedDuration {
+    SignedDuration::from_secs(object.spec.rollout.provisioning_timeout_seconds.into())
+}
+
+/// When a change that is under way has taken too long.
+#[must_use]
+pub fn deadline(object: &OnlineDeployment, status: &OnlineDeploymentStatus) -> Option<Timestamp> {
+    status.provisioning_started_at.as_ref().map(|started| started.0 + timeout(object))
 }
 
 fn counts(deployment: Option<&Deployment>) -> Counts {
@@ -132,6 +162,7 @@ fn state(
     settled: bool,
     fault: Option<&Fault>,
     counts: Counts,
+    timed_out: bool,
 ) -> DeploymentState {
     use DeploymentState as State;
     if object.metadata.deletion_timestamp.is_some() {
@@ -140,7 +171,8 @@ fn state(
     if settled {
         return State::Succeeded;
     }
-    let failed = matches!(verdict, Verdict::Blocked { waiting: false, .. })
+    let failed = timed_out
+        || matches!(verdict, Verdict::Blocked { waiting: false, .. })
         || fault.is_some_and(|fault| fault.reason.is_final());
     if failed {
         return State::Failed;
@@ -165,22 +197,28 @@ fn errors(
     now: Timestamp,
 ) -> (Option<DeploymentError>, Vec<DeploymentError>) {
     let mut recent = previous.recent_errors.clone();
-    let current = fault.map(|fault| error(fault, previous.error.as_ref(), now));
+    let reason = fault.map(|fault| fault.reason.as_str());
     if let Some(before) = &previous.error
-        && current.as_ref().is_none_or(|current| current.reason != before.reason)
+        && reason != Some(before.reason.as_str())
     {
-        // One that went away for a moment is still the same one.
-        recent.retain(|older| (&older.reason, &older.message) != (&before.reason, &before.message));
+        recent.retain(|older| older.reason != before.reason);
         recent.insert(0, before.clone());
-        recent.truncate(MAX_RECENT);
     }
+    // One that went away for a moment, as a crash does while the container is started again, is still the same one.
+    let again = reason.and_then(|reason| recent.iter().position(|older| older.reason == reason));
+    let again = again.map(|index| recent.remove(index));
+    recent.truncate(MAX_RECENT);
+    let before = previous.error.as_ref().filter(|before| reason == Some(before.reason.as_str()));
+    let current = fault.map(|fault| match (before, &again) {
+        (Some(before), _) => error(fault, Some(before), false, now),
+        (None, again) => error(fault, again.as_ref(), true, now),
+    });
     (current, recent)
 }
 
 /// The fault in the user's words. Times and count move only when the facts do.
-fn error(fault: &Fault, before: Option<&DeploymentError>, now: Timestamp) -> DeploymentError {
+fn error(fault: &Fault, before: Option<&DeploymentError>, is_back: bool, now: Timestamp) -> DeploymentError {
     let now = Time(whole_seconds(now));
-    let before = before.filter(|before| before.reason == fault.reason.as_str());
     let code = fault.reason.code();
     let fresh = DeploymentError {
         code,
@@ -198,27 +236,31 @@ fn error(fault: &Fault, before: Option<&DeploymentError>, now: Timestamp) -> Dep
         count: before.map_or(1, |before| before.count),
     };
     match before {
-        Some(before) if *before != fresh => {
+        Some(before) if is_back || *before != fresh => {
             DeploymentError { last_seen: now, count: before.count.saturating_add(1), ..fresh }
         }
         _ => fresh,
     }
 }
 
-fn drafts(
-    verdict: &Verdict<'_>,
+/// What the conditions tell.
+struct Facts<'a> {
+    verdict: &'a Verdict<'a>,
     settled: bool,
-    fault: Option<&Fault>,
+    fault: Option<&'a Fault>,
     counts: Counts,
     wanted: i32,
     phases: Phases,
-    state: DeploymentState,
-) -> Vec<Draft> {
-    let mut drafts = vec![ready(verdict, settled, fault, counts, wanted), serving(counts, wanted)];
-    drafts.extend(stages(verdict, settled, fault, phases));
+    /// The time that the change was given, when that is over.
+    timed_out: Option<SignedDuration>,
+}
+
+fn drafts(facts: &Facts<'_>, state: DeploymentState) -> Vec<Draft> {
+    let mut drafts = vec![ready(facts), serving(facts.counts, facts.wanted)];
+    drafts.extend(stages(facts.verdict, facts.settled, facts.fault, facts.phases));
     if state == DeploymentState::Failed {
         drafts.push(kstatus(condition::STALLED, &drafts));
-    } else if !settled {
+    } else if !facts.settled {
         drafts.push(kstatus(condition::RECONCILING, &drafts));
     }
     drafts
@@ -231,12 +273,16 @@ fn kstatus(kind: &'static str, drafts: &[Draft]) -> Draft {
     Draft::new(kind, Status::True, reason, message)
 }
 
-fn ready(verdict: &Verdict<'_>, settled: bool, fault: Option<&Fault>, counts: Counts, wanted: i32) -> Draft {
+fn ready(facts: &Facts<'_>) -> Draft {
+    let Facts { verdict, settled, fault, counts, wanted, timed_out, .. } = *facts;
+    let late = timed_out.map(|time| format!("not as asked after {} s", time.as_secs()));
     let (status, reason, message) = match (verdict, fault) {
         (Verdict::Blocked { reason, message, .. }, _) => (Status::False, (*reason).to_owned(), message.clone()),
         (_, Some(fault)) => {
-            let old = if counts.ready > 0 { "; an older revision still serves" } else { "" };
-            let message = format!("{}: {}{old}. {}", fault.reason.as_str(), fault.message, fault.reason.next_step());
+            let old = if counts.ready > 0 { "; instances that were there before still serve" } else { "" };
+            let late = late.map(|late| format!("; {late}")).unwrap_or_default();
+            let message =
+                format!("{}: {}{old}{late}. {}", fault.reason.as_str(), fault.message, fault.reason.next_step());
             (Status::False, fault.reason.code().as_str().to_owned(), message)
         }
         _ if settled && wanted == 0 => {
@@ -246,11 +292,13 @@ fn ready(verdict: &Verdict<'_>, settled: bool, fault: Option<&Fault>, counts: Co
             (Status::True, reason::SUCCEEDED.to_owned(), format!("{wanted} of {wanted} instances are ready"))
         }
         _ => {
+            let reason = if late.is_some() { reason::PROVISIONING_TIMED_OUT } else { reason::PROVISIONING };
+            let late = late.map(|late| format!("{late}: ")).unwrap_or_default();
             let message = format!(
-                "{} of {wanted} instances of the current revision exist, {} are ready",
+                "{late}{} of {wanted} instances of the current revision exist, {} are ready",
                 counts.updated, counts.ready
             );
-            (Status::False, reason::PROVISIONING.to_owned(), message)
+            (Status::False, reason.to_owned(), message)
         }
     };
     Draft::new(condition::READY, status, reason, message)
@@ -307,7 +355,7 @@ pub fn failed(object: &OnlineDeployment, failure: &Failure, now: Timestamp) -> O
     let previous = object.status.clone().unwrap_or_default();
     let generation = object.metadata.generation;
     let (error, recent_errors) = match failure.internal {
-        Some(reason) => errors(&previous, Some(&Fault::new(reason, failure.message.clone())), now),
+        Some(reason) => errors(&previous, Some(&Fault::new(reason, &failure.message)), now),
         None => (previous.error.clone(), previous.recent_errors.clone()),
     };
     OnlineDeploymentStatus {

@@ -11,6 +11,7 @@ use crate::api::deployment::DeploymentState;
 use crate::api::endpoint::{AuthMode, DeploymentSummary, EndpointState, OnlineEndpoint, OnlineEndpointStatus};
 use crate::plan::endpoint::keys_secret_name;
 use crate::plan::seen::{SeenKeys, SeenMember};
+use crate::plan::validate::Problem;
 use crate::plan::{Config, traffic, validate};
 
 /// What an endpoint comes to, before it is put into words.
@@ -24,6 +25,8 @@ pub struct Facts<'a> {
     pub keys: &'a SeenKeys,
     /// Somebody else's object in our way.
     pub conflict: Option<String>,
+    /// The quota that does not allow another endpoint.
+    pub over_quota: Option<Problem>,
 }
 
 /// The whole status, told after the plan's changes have been made.
@@ -136,6 +139,10 @@ fn ready(object: &OnlineEndpoint, facts: &Facts<'_>, assigned: &Draft, auth: &Dr
     if let Some(conflict) = &facts.conflict {
         return draft(Status::False, reason::NAME_CONFLICT, conflict);
     }
+    if let Some(Problem { reason, message }) = &facts.over_quota {
+        let message = format!("{}: {}. {}", reason.as_str(), reason.message(message), reason.next_step());
+        return draft(Status::False, reason.code().as_str(), &message);
+    }
     if let Some(member) = blamed(object, facts)
         && let Some(error) = member.object.status.as_ref().and_then(|status| status.error.as_ref())
     {
@@ -179,7 +186,7 @@ fn state(object: &OnlineEndpoint, previous: &OnlineEndpointStatus, facts: &Facts
     let stuck = blamed(object, facts)
         .and_then(|member| member.object.status.as_ref())
         .is_some_and(|status| status.provisioning_state == Some(DeploymentState::Failed));
-    if stuck || facts.conflict.is_some() || ready.reason == reason::NOT_SUPPORTED {
+    if stuck || facts.conflict.is_some() || facts.over_quota.is_some() || ready.reason == reason::NOT_SUPPORTED {
         return EndpointState::Failed;
     }
     match previous.provisioning_state {

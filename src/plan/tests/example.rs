@@ -14,6 +14,7 @@ use crate::api::instance_type::built_in;
 use crate::plan::Config;
 use crate::plan::build::secret::{PRIMARY, SECONDARY};
 use crate::plan::change::{Change, Child};
+use crate::plan::quota::Claims;
 use crate::plan::seen::{Found, FreshKeys, SeenDeployment, SeenEndpoint, SeenKeys, SeenOwner};
 
 pub(super) fn now() -> Timestamp {
@@ -76,6 +77,10 @@ pub(super) fn seen_deployment(object: OnlineDeployment) -> SeenDeployment {
         service: Found::Absent,
         replica_sets: Vec::new(),
         pods: Vec::new(),
+        notes: BTreeMap::new(),
+        quotas: Vec::new(),
+        claims: Claims::default(),
+        missing_pull_secrets: Vec::new(),
         object: Arc::new(object),
     }
 }
@@ -89,6 +94,8 @@ pub(super) fn seen_endpoint(object: OnlineEndpoint) -> SeenEndpoint {
         service_account: Found::Absent,
         route: Found::Absent,
         deployments: Vec::new(),
+        quotas: Vec::new(),
+        claims: Claims::default(),
         unreadable: Vec::new(),
     }
 }

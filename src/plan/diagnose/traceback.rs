@@ -1,0 +1,151 @@
+//! The last exception in the log of a Python program.
+
+/// An exception, with the place in the user's own code that raised it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exception<'a> {
+    /// Its type with its module, as `builtins` writes it: `KeyError`, `torch.OutOfMemoryError`.
+    pub kind: &'a str,
+    /// Its line: type and first line of the message.
+    pub line: &'a str,
+    /// The innermost frame in the scoring code, else the innermost that is in no library.
+    pub frame: Option<Frame<'a>>,
+    /// The exception that Azure's server made of it.
+    pub wrapper: Option<&'a str>,
+}
+
+/// A frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame<'a> {
+    /// Path of the file.
+    pub file: &'a str,
+    /// Line number.
+    pub line: &'a str,
+    /// Name of the function; empty for a line that could not even be parsed.
+    pub function: &'a str,
+}
+
+/// Where Azure ML puts scoring code.
+const CODE_ROOT: &str = "/var/azureml-app/";
+/// What Azure's server wraps the user's exception in.
+const WRAPPERS: [&str; 2] = ["UserScriptException", "UserScriptImportException"];
+
+struct Block<'a> {
+    kind: &'a str,
+    line: &'a str,
+    frames: Vec<Frame<'a>>,
+    /// Whether it was raised from the one before it.
+    chained: bool,
+}
+
+/// The last exception of a log. A log that was cut may begin within a traceback.
+#[must_use]
+pub fn last(log: &str) -> Option<Exception<'_>> {
+    let mut blocks = blocks(log);
+    let outer = blocks.pop()?;
+    let is_wrapper = WRAPPERS.iter().any(|name| outer.kind.rsplit('.').next() == Some(name));
+    let inner = if is_wrapper && outer.chained { blocks.pop() } else { None };
+    let wrapper = is_wrapper.then_some(outer.kind);
+    let root = inner.unwrap_or(outer);
+    let own = |frame: &&Frame<'_>| frame.file.starts_with(CODE_ROOT);
+    let no_library = |frame: &&Frame<'_>| {
+        !frame.file.contains("/lib/python") && !frame.file.contains("-packages/") && !frame.file.starts_with('<')
+    };
+    let frame = root.frames.iter().rfind(own).or_else(|| root.frames.iter().rfind(no_library)).copied();
+    Some(Exception { kind: root.kind, line: root.line, frame, wrapper })
+}
+
+fn blocks(log: &str) -> Vec<Block<'_>> {
+    let (mut blocks, mut frames, mut chained): (Vec<Block<'_>>, Vec<Frame<'_>>, bool) = (Vec::new(), Vec::new(), false);
+    for line in log.lines() {
+        if let Some(frame) = frame(line) {
+            frames.push(frame);
+            continue;
+        }
+        if line.starts_with("The above exception was the direct cause of ")
+            || line.starts_with("During handling of the above exception, ")
+        {
+            chained = true;
+            continue;
+        }
+        if line.ends_with("Traceback (most recent call last):") {
+            frames.clear();
+            continue;
+        }
+        let inside = frames.is_empty() || line.starts_with(char::is_whitespace) || line.is_empty();
+        if inside {
+            continue;
+        }
+        if let Some(kind) = exception_type(line) {
+            blocks.push(Block { kind, line, frames: std::mem::take(&mut frames), chained });
+        } else {
+            frames.clear();
+        }
+        chained = false;
+    }
+    blocks
+}
+
+/// `  File "FILE", line N, in FUNCTION`.
+fn frame(line: &str) -> Option<Frame<'_>> {
+    let rest = line.trim_start().strip_prefix("File \"").filter(|_| line.starts_with("  "))?;
+    let (file, rest) = rest.split_once("\", line ")?;
+    let (number, function) = rest.split_once(", in ").unwrap_or((rest, ""));
+    Some(Frame { file, line: number, function })
+}
+
+/// The type at the beginning of an exception's line.
+fn exception_type(line: &str) -> Option<&str> {
+    let kind = line.split(": ").next()?.trim_end_matches(':');
+    let word = |part: &str| {
+        part.chars().next().is_some_and(|first| first.is_alphabetic() || first == '_')
+            && part.chars().all(|character| character.is_alphanumeric() || character == '_')
+    };
+    kind.split('.').all(word).then_some(kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What azureml-inference-server-http 1.5.1 writes when `init()` fails, cut at its beginning.
+    const INIT: &str = r#"site-packages/azureml_inference_server_http/server/user_script.py", line 119, in invoke_init
+    self._user_init()
+  File "/var/azureml-app/score/score.py", line 4, in init
+    helper()
+  File "/var/azureml-app/score/score.py", line 2, in helper
+    return {}["weights"]
+           ~~^^^^^^^^^^^
+KeyError: 'weights'
+
+The above exception was the direct cause of the following exception:
+
+Traceback (most recent call last):
+  File "/usr/local/lib/python3.11/dist-packages/azureml_inference_server_http/server/aml_blueprint.py", line 109, in setup
+    self.user_script.invoke_init()
+azureml_inference_server_http.server.user_script.UserScriptException: Caught an unhandled exception from the user script
+
+2026-11-24 11:51:04,193 I [17348] gunicorn.error - Worker exiting (pid: 17348)
+2026-11-24 11:51:04,311 E [17347] gunicorn.error - Reason: Worker failed to boot.
+"#;
+
+    #[test]
+    fn the_users_exception_stands_behind_the_servers() {
+        let found = last(INIT).unwrap();
+        assert_eq!((found.kind, found.line), ("KeyError", "KeyError: 'weights'"));
+        let frame = Frame { file: "/var/azureml-app/score/score.py", line: "2", function: "helper" };
+        assert_eq!(found.frame, Some(frame));
+        assert!(found.wrapper.unwrap().ends_with("UserScriptException"));
+    }
+
+    #[test]
+    fn a_message_of_several_lines_is_no_second_exception() {
+        let log = "Traceback (most recent call last):\n  File \"/a.py\", line 1, in <module>\n    x()\nRuntimeError: first\n\
+                   ModuleNotFoundError: No module named 'x'\n";
+        assert_eq!(last(log).unwrap().kind, "RuntimeError");
+    }
+
+    #[test]
+    fn a_log_without_frames_has_no_exception() {
+        assert_eq!(last("ValueError: x\nKeyError: y"), None);
+    }
+}

@@ -1,0 +1,58 @@
+//! What an Event of Kubernetes says of a pod or of a `ReplicaSet`.
+
+use jiff::Timestamp;
+
+/// One Event, as far as a diagnosis reads it. Events may be lost, doubled or late: a note gives words to what an object
+/// shows by itself, or is bounded by the times of the object that it speaks of.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Note {
+    /// When it was last seen.
+    pub last: Timestamp,
+    /// What it is about.
+    pub topic: Topic,
+    /// The container, where it is about one.
+    pub container: Option<String>,
+    /// Its words.
+    pub text: String,
+    /// How often it was seen.
+    pub count: i32,
+}
+
+/// What a note is about: the Event's own reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Topic {
+    /// A pod of a `ReplicaSet` was refused by the API server.
+    FailedCreate,
+    /// An image could not be pulled.
+    FailedPull,
+    /// A volume could not be mounted or attached.
+    FailedMount,
+    /// The pod's sandbox could not be made.
+    FailedSandbox,
+    /// A probe failed.
+    Unhealthy,
+    /// A container was ended because a probe failed too often.
+    KilledByProbe,
+}
+
+impl Topic {
+    /// The topic of an Event; `None` for those that say nothing that the objects do not say themselves.
+    #[must_use]
+    pub fn of(reason: &str, text: &str) -> Option<Self> {
+        match reason {
+            "FailedCreate" => Some(Self::FailedCreate),
+            "Failed" if text.starts_with("Failed to pull image ") => Some(Self::FailedPull),
+            "FailedMount" | "FailedAttachVolume" | "FailedMapVolume" => Some(Self::FailedMount),
+            "FailedCreatePodSandBox" => Some(Self::FailedSandbox),
+            "Unhealthy" => Some(Self::Unhealthy),
+            "Killing" if text.ends_with(" probe, will be restarted") => Some(Self::KilledByProbe),
+            _ => None,
+        }
+    }
+}
+
+/// The latest of some notes, the same whatever their order.
+#[must_use]
+pub fn latest<'a>(notes: impl IntoIterator<Item = &'a Note>) -> Option<&'a Note> {
+    notes.into_iter().max()
+}
