@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{CustomResourceDefinition, JSON};
 use kube::CustomResourceExt;
+use serde_json::json;
 
 use crate::api::compute_quota::ComputeQuota;
 use crate::api::deployment::OnlineDeployment;
@@ -38,7 +39,27 @@ pub enum CrdsError {
 /// The definitions of all our kinds.
 #[must_use]
 pub fn all() -> Vec<CustomResourceDefinition> {
-    vec![OnlineEndpoint::crd(), OnlineDeployment::crd(), InstanceType::crd(), ComputeQuota::crd(), EndpointRoute::crd()]
+    let mut all = vec![
+        OnlineEndpoint::crd(),
+        OnlineDeployment::crd(),
+        InstanceType::crd(),
+        ComputeQuota::crd(),
+        EndpointRoute::crd(),
+    ];
+    all.iter_mut().for_each(say_that_nothing_is_observed_yet);
+    all
+}
+
+/// Gives new objects a status of no generation, where the kind has conditions: kstatus takes an object without any
+/// status for one that is as it should be.
+fn say_that_nothing_is_observed_yet(crd: &mut CustomResourceDefinition) {
+    let schemas =
+        crd.spec.versions.iter_mut().filter_map(|version| version.schema.as_mut()?.open_api_v3_schema.as_mut());
+    for status in schemas.filter_map(|schema| schema.properties.as_mut()?.get_mut("status")) {
+        if status.properties.as_ref().is_some_and(|fields| fields.contains_key("conditions")) {
+            status.default = Some(JSON(json!({"observedGeneration": -1})));
+        }
+    }
 }
 
 /// The YAML documents, as (file name, content).

@@ -84,7 +84,8 @@ async fn run(scene: Scene, plan: Option<Plan>) -> Outcome {
     let done = proxy.done();
     let mut created: Vec<String> = done
         .iter()
-        .filter(|write| write.effect == Effect::Created)
+        // Events tell of the blow, and only the runs that have one have them.
+        .filter(|write| write.effect == Effect::Created && !write.path.contains("/events.k8s.io/"))
         .map(|write| write.path.replace(&place.namespace, "NAMESPACE"))
         .collect();
     created.sort();

@@ -81,6 +81,7 @@ fn strip(value: &mut Value, namespace: &str) {
         "data",
         "firstSeen",
         "lastSeen",
+        "provisioningStartedAt",
         "namespace",
         "deployment.kubernetes.io/revision",
         "message",
