@@ -33,10 +33,14 @@ pub fn cause(exit_code: i32, reason: &str, log: &str) -> Option<(Reason, String)
     }))
 }
 
-/// `exec /app: exec format error`: what the runtime's own shim writes in the place of the program.
+/// `exec /app: exec format error`: what runc and crun write in the place of the program, plain or as JSON.
 fn exec_failure(line: &str) -> Option<Reason> {
-    let (_, why) = line.strip_prefix("exec ")?.rsplit_once(": ")?;
-    match why {
+    let line = line.strip_prefix("{\"msg\":\"").and_then(|rest| rest.split_once('"')).map_or(line, |(words, _)| words);
+    let (before, why) = line.rsplit_once(": ")?;
+    if !before.starts_with("exec ") && !before.starts_with("standard_init_linux.go:") {
+        return None;
+    }
+    match why.to_ascii_lowercase().as_str() {
         "exec format error" => Some(Reason::ImagePlatformMismatch),
         "no such file or directory" | "permission denied" => Some(Reason::CommandNotFound),
         _ => None,
@@ -47,12 +51,12 @@ fn exec_failure(line: &str) -> Option<Reason> {
 fn of_script(exception: &traceback::Exception<'_>) -> Option<(Reason, String)> {
     let kind = exception.kind.rsplit('.').next().unwrap_or_default();
     let message = exception.line.split_once(": ").map_or("", |(_, message)| message);
-    let init = exception.frame.is_some_and(|frame| frame.function == "init" || exception.wrapper.is_some());
+    let init = exception.wrapper.is_some() || exception.frame.is_some_and(|frame| frame.function == "init");
     let reason = match kind {
         "ModuleNotFoundError" | "ImportError" => Reason::UserScriptImportError,
         "SyntaxError" | "IndentationError" | "TabError" => Reason::UserScriptSyntaxError,
         "OutOfMemoryError" => Reason::OutOfMemory,
-        "RuntimeError" if message.starts_with("CUDA out of memory") => Reason::OutOfMemory,
+        "RuntimeError" if message.starts_with("CUDA out of memory. ") => Reason::OutOfMemory,
         "RuntimeError" if message.starts_with("CUDA error: out of memory") => Reason::OutOfMemory,
         // Azure's server: `User script at FILE does not have a run() function defined.`
         "UserScriptError" if message.starts_with("User script at ") && message.ends_with("() function defined.") => {

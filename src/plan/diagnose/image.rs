@@ -33,7 +33,7 @@ pub fn cause(waiting: &str, message: &str, missing_secrets: &[String]) -> (Reaso
     let reason = match waiting {
         "InvalidImageName" => Reason::ImageNameInvalid,
         "ErrImageNeverPull" => Reason::ImageNeverPull,
-        "SignatureValidationFailed" => Reason::ImagePullFailed,
+        "SignatureValidationFailed" | "ImageInspectError" => Reason::ImagePullFailed,
         "RegistryUnavailable" => match classify(text) {
             Reason::ImagePullFailed => Reason::ImageRegistryUnreachable,
             known => known,
@@ -55,8 +55,8 @@ enum Is {
     Start(&'static str),
     /// Its end.
     End(&'static str),
-    /// An HTTP status, as `404 Not Found` or `404, …`.
-    Status(u16),
+    /// Its beginning and its end, around a name.
+    Around(&'static str, &'static str),
 }
 
 /// Fixed phrases of containerd, CRI-O, Docker and of registries, in the order in which they decide: what one of them
@@ -72,8 +72,11 @@ const PHRASES: &[(Reason, &[Is])] = &[
             Is::End("does not match the specified platform"),
         ],
     ),
-    (Reason::ImageDiskFull, &[Is::End("no space left on device"), Is::End("disk quota exceeded")]),
-    (Reason::ImagePullRateLimited, &[Is::Status(429), Is::Start("toomanyrequests"), Is::Start("TOOMANYREQUESTS")]),
+    (Reason::ImageDiskFull, &[Is::All("no space left on device"), Is::All("disk quota exceeded")]),
+    (
+        Reason::ImagePullRateLimited,
+        &[Is::Start("toomanyrequests"), Is::Start("TOOMANYREQUESTS"), Is::All("too many requests to registry")],
+    ),
     (
         Reason::ImageRegistryTls,
         &[Is::All("x509"), Is::All("tls"), Is::All("server gave HTTP response to HTTPS client")],
@@ -81,19 +84,18 @@ const PHRASES: &[(Reason, &[Is])] = &[
     (
         Reason::ImageRegistryUnreachable,
         &[
-            Is::End("no such host"),
-            Is::End("connection refused"),
-            Is::End("i/o timeout"),
-            Is::End("no route to host"),
-            Is::End("network is unreachable"),
-            Is::End("host is down"),
-            Is::End("connection timed out"),
-            Is::End("connection reset by peer"),
-            Is::End("server misbehaving"),
-            Is::End("Temporary failure in name resolution"),
-            Is::End("TLS handshake timeout"),
-            Is::End("deadline exceeded"),
-            Is::End("(Client.Timeout exceeded while awaiting headers)"),
+            Is::All("no such host"),
+            Is::All("connection refused"),
+            Is::All("i/o timeout"),
+            Is::All("no route to host"),
+            Is::All("network is unreachable"),
+            Is::All("host is down"),
+            Is::All("connection timed out"),
+            Is::All("connection reset by peer"),
+            Is::All("server misbehaving"),
+            Is::All("Temporary failure in name resolution"),
+            Is::All("TLS handshake timeout"),
+            Is::End("context deadline exceeded"),
             Is::End("Client.Timeout exceeded while awaiting headers"),
             Is::All("EOF"),
         ],
@@ -101,8 +103,6 @@ const PHRASES: &[(Reason, &[Is])] = &[
     (
         Reason::ImagePullUnauthorized,
         &[
-            Is::Status(401),
-            Is::Status(403),
             Is::All("unauthorized"),
             Is::All("UNAUTHORIZED"),
             Is::All("denied"),
@@ -124,7 +124,6 @@ const PHRASES: &[(Reason, &[Is])] = &[
         Reason::ImageNotFound,
         &[
             Is::Start("code = NotFound "),
-            Is::Status(404),
             Is::All("not found"),
             Is::Start("manifest unknown"),
             Is::Start("name unknown"),
@@ -132,24 +131,48 @@ const PHRASES: &[(Reason, &[Is])] = &[
             Is::All("NAME_UNKNOWN"),
             Is::Start("repository name not known to registry"),
             Is::Start("Requested entity was not found"),
+            // Harbor.
+            Is::Around("artifact ", " not found"),
         ],
     ),
 ];
 
+/// Answers that end in a phrase of their own; a registry may say anything beside them.
+const STATUSES: [(u16, Reason); 4] = [
+    (401, Reason::ImagePullUnauthorized),
+    (403, Reason::ImagePullUnauthorized),
+    (404, Reason::ImageNotFound),
+    (429, Reason::ImagePullRateLimited),
+];
+
 fn classify(text: &str) -> Reason {
     let parts = segment::of(text);
+    if let Some(status) = parts.iter().find_map(|part| http_status(part)) {
+        let known = STATUSES.iter().find(|(known, _)| *known == status);
+        return known.map_or(Reason::ImagePullFailed, |(_, reason)| *reason);
+    }
     let says = |phrase: &Is| {
-        parts.iter().any(|part| match phrase {
-            Is::All(words) => part == words,
+        parts.iter().map(|part| part.trim_end_matches(')')).any(|part| match phrase {
+            Is::All(words) => part == *words,
             Is::Start(words) => part.starts_with(words),
             Is::End(words) => part.ends_with(words),
-            Is::Status(status) => {
-                let digits = part.split([' ', ',']).next().unwrap_or_default();
-                digits.len() == 3 && digits.parse() == Ok(*status)
-            }
+            Is::Around(before, after) => part.starts_with(before) && part.ends_with(after),
         })
     };
     PHRASES.iter().find(|(_, phrases)| phrases.iter().any(says)).map_or(Reason::ImagePullFailed, |(reason, _)| *reason)
+}
+
+/// `404 Not Found`, `404, …`, `invalid status code from registry 403 (Forbidden)`.
+fn http_status(part: &str) -> Option<u16> {
+    let part = part.strip_prefix("invalid status code from registry ").unwrap_or(part);
+    let digits = part.get(..3).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
+    let mut rest = part.get(3..)?.chars();
+    let fits = match rest.next() {
+        None | Some(',') => true,
+        Some(' ') => rest.next().is_some_and(|next| next.is_ascii_uppercase() || next == '('),
+        Some(_) => false,
+    };
+    digits.parse().ok().filter(|status| fits && (400..600).contains(status))
 }
 
 #[cfg(test)]

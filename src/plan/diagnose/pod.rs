@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{
 };
 use kube::ResourceExt;
 
-use super::{Fault, end, eviction, image, initializer, probe, schedule, start, volume};
+use super::{Fault, end, eviction, image, initializer, probe, redact, schedule, start, tail, volume};
 use crate::api::deployment::{OnlineDeploymentSpec, Phase};
 use crate::catalogue::{Reason, Stage};
 use crate::plan::build::pod::{INITIALIZER, SERVER};
@@ -68,7 +68,7 @@ const RULES: &[fn(&Case<'_>) -> Option<Fault>] = &[
     sandbox,
     |case| case.server.and_then(|status| waits(case, status, SERVER)),
     killed_by_probe,
-    |case| case.server.and_then(server_end),
+    server_end,
 ];
 
 /// Looks at one pod.
@@ -169,6 +169,10 @@ fn waits(case: &Case<'_>, status: &ContainerStatus, container: &'static str) -> 
     let waiting = status.state.as_ref()?.waiting.as_ref()?;
     let why = reason_of(waiting);
     let mut message = waiting.message.as_deref().unwrap_or_default();
+    // Many pulls at once make the kubelet wait; it goes on by itself.
+    if message.ends_with("pull QPS exceeded") {
+        return None;
+    }
     let fault = if image::is_pull_failure(why) {
         if image::is_bare_back_off(message) {
             let of_this =
@@ -187,11 +191,12 @@ fn initializer_end(status: &ContainerStatus) -> Option<Fault> {
     present_end(status).and_then(initializer::fault)
 }
 
-fn server_end(status: &ContainerStatus) -> Option<Fault> {
-    let end = present_end(status)?;
-    let log = end.message.as_deref().unwrap_or_default();
-    let (reason, facts) = end::cause(end.exit_code, end.reason.as_deref().unwrap_or_default(), log)?;
-    Some(Fault { exit_code: Some(end.exit_code), log_tail: Some(log.to_owned()), ..of_server(reason, &facts) })
+fn server_end(case: &Case<'_>) -> Option<Fault> {
+    let end = case.server.and_then(present_end)?;
+    // Before a line of it becomes part of a sentence: at the end of a line a secret is easier to know.
+    let log = redact::redact(&tail::plain(end.message.as_deref().unwrap_or_default()), Some(case.around.spec));
+    let (reason, facts) = end::cause(end.exit_code, end.reason.as_deref().unwrap_or_default(), &log)?;
+    Some(Fault { exit_code: Some(end.exit_code), log_tail: Some(log), ..of_server(reason, &facts) })
 }
 
 /// How a container ended that is not running now: the last end explains only a present wait.

@@ -28,6 +28,8 @@ static PATTERNS: LazyLock<Vec<(Regex, String)>> = LazyLock::new(|| {
         (format!(r"(?i)([\x22']{NAMES}[\x22']\s*:\s*)(?:\x22(?:[^\x22\\\n]|\\.)*\x22|'(?:[^'\\\n]|\\.)*'|[^\s,}}\]]+)"), format!("$1{MASK}")),
         // name: value, with nothing behind it.
         (format!(r"(?im)({NAMES}\s*:\s+)\S+[ \t]*$"), format!("$1{MASK}")),
+        // name: value, when the value looks like nothing but a secret.
+        (format!(r"(?i)({NAMES}\s*:\s+)(?:[^\s:\d]*\d[^\s:]{{11,}}|[^\s:]{{11,}}\d[^\s:]*)"), format!("$1{MASK}")),
         // Keys that are known by their form: AWS, GitHub, GitLab, Hugging Face, Slack, Google, OpenAI and others, JWT.
         (r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b".to_owned(), MASK.to_owned()),
         (r"\b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|hf_[A-Za-z0-9]{16,}|sk-[\w-]{16,}|xox[abeprs]-[\w-]{10,}|AIza[\w-]{30,}|ya29\.[\w-]{20,}|npm_[A-Za-z0-9]{30,}|dckr_pat_[\w-]{20,})".to_owned(), MASK.to_owned()),
@@ -71,7 +73,7 @@ mod tests {
 
     #[test]
     fn every_pattern_is_one() {
-        assert_eq!(PATTERNS.len(), 10);
+        assert_eq!(PATTERNS.len(), 11);
     }
 
     #[test]

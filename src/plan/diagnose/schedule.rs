@@ -16,7 +16,8 @@ pub fn cause(message: &str) -> Option<Reason> {
 fn whole_pod(text: &str) -> Option<Reason> {
     let unbound = text.starts_with("persistentvolumeclaim ")
         || text.starts_with("pod has unbound immediate PersistentVolumeClaims")
-        || text.starts_with("node(s) didn't find available persistent volumes to bind");
+        || text.starts_with("node(s) didn't find available persistent volumes to bind")
+        || text.starts_with("node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)");
     unbound.then_some(Reason::ArtifactVolumeUnavailable)
 }
 

@@ -15,8 +15,17 @@ pub fn cause(step: &str, message: &str) -> Option<Reason> {
     }
 }
 
+/// runc's own words out of the log line that CRI-O passes on: `time="…" level=error msg="…"`.
+fn unwrapped(message: &str) -> String {
+    let logged = message.split_once(" level=error msg=\"").map(|(_, words)| words);
+    logged.map_or_else(
+        || message.to_owned(),
+        |words| words.replace("\\\"", "\u{1}").replace('"', " ").replace('\u{1}', "\""),
+    )
+}
+
 fn of_runtime(message: &str) -> Reason {
-    let parts = segment::of(message);
+    let parts = segment::of(&unwrapped(message));
     let any = |test: &dyn Fn(&str) -> bool| parts.iter().any(|part| test(part));
     // `exec: "NAME": WHY`, runc's words for the container's own command; mounts fail with the same WHY.
     let exec = parts.iter().position(|part| part == "exec" || part.starts_with("exec ") || part.starts_with("exec /"));

@@ -43,9 +43,8 @@ pub fn last(log: &str) -> Option<Exception<'_>> {
     let mut blocks = blocks(log);
     let outer = blocks.pop()?;
     let is_wrapper = WRAPPERS.iter().any(|name| outer.kind.rsplit('.').next() == Some(name));
-    let inner = if is_wrapper && outer.chained { blocks.pop() } else { None };
     let wrapper = is_wrapper.then_some(outer.kind);
-    let root = inner.unwrap_or(outer);
+    let root = if is_wrapper && outer.chained { inner(blocks).unwrap_or(outer) } else { outer };
     let own = |frame: &&Frame<'_>| frame.file.starts_with(CODE_ROOT);
     let no_library = |frame: &&Frame<'_>| {
         !frame.file.contains("/lib/python") && !frame.file.contains("-packages/") && !frame.file.starts_with('<')
@@ -54,9 +53,21 @@ pub fn last(log: &str) -> Option<Exception<'_>> {
     Some(Exception { kind: root.kind, line: root.line, frame, wrapper })
 }
 
+/// The exception that the server wrapped: the one that came through the server's own call of the script. What stands
+/// between it and the wrapper is its message, which may quote a traceback.
+fn inner(mut blocks: Vec<Block<'_>>) -> Option<Block<'_>> {
+    let called = |block: &Block<'_>| block.frames.iter().any(|frame| frame.file.ends_with("/server/user_script.py"));
+    let at = blocks.iter().rposition(called).unwrap_or(blocks.len().saturating_sub(1));
+    (at < blocks.len()).then(|| blocks.swap_remove(at))
+}
+
 fn blocks(log: &str) -> Vec<Block<'_>> {
     let (mut blocks, mut frames, mut chained): (Vec<Block<'_>>, Vec<Frame<'_>>, bool) = (Vec::new(), Vec::new(), false);
+    let mut prefix = "";
+    // The last line that may be an exception whose frames were cut off, until there is a whole one.
+    let mut headless: Option<(&str, &str)> = None;
     for line in log.lines() {
+        let line = bare(line, prefix);
         if let Some(frame) = frame(line) {
             frames.push(frame);
             continue;
@@ -64,25 +75,43 @@ fn blocks(log: &str) -> Vec<Block<'_>> {
         if line.starts_with("The above exception was the direct cause of ")
             || line.starts_with("During handling of the above exception, ")
         {
+            if let (true, Some((kind, line))) = (blocks.is_empty(), headless) {
+                blocks.push(Block { kind, line, frames: Vec::new(), chained: false });
+            }
             chained = true;
             continue;
         }
-        if line.ends_with("Traceback (most recent call last):") {
+        if let Some(before) = line.strip_suffix("Traceback (most recent call last):") {
+            prefix = if prefix.is_empty() { before } else { prefix };
             frames.clear();
             continue;
         }
-        let inside = frames.is_empty() || line.starts_with(char::is_whitespace) || line.is_empty();
-        if inside {
+        if line.starts_with(char::is_whitespace) || line.is_empty() {
             continue;
         }
-        if let Some(kind) = exception_type(line) {
-            blocks.push(Block { kind, line, frames: std::mem::take(&mut frames), chained });
-        } else {
-            frames.clear();
+        let kind = exception_type(line);
+        if frames.is_empty() {
+            let ends_as_one = |kind: &&str| ["Error", "Exception", "Exit"].iter().any(|end| kind.ends_with(end));
+            headless = kind.filter(ends_as_one).map(|kind| (kind, line)).or(headless);
+            continue;
+        }
+        match kind {
+            Some(kind) => blocks.push(Block { kind, line, frames: std::mem::take(&mut frames), chained }),
+            None => frames.clear(),
         }
         chained = false;
     }
     blocks
+}
+
+/// A line without what a logger put before it (as before the traceback's first line, whatever the digits are), and
+/// without the rules that an exception group is drawn with.
+fn bare<'a>(line: &'a str, prefix: &str) -> &'a str {
+    let same = |(left, right): (char, char)| left == right || (left.is_ascii_digit() && right.is_ascii_digit());
+    let logged = !prefix.is_empty() && line.len() >= prefix.len() && line.chars().zip(prefix.chars()).all(same);
+    let line = if logged { line.get(prefix.len()..).unwrap_or(line) } else { line };
+    let drawn = line.trim_start();
+    drawn.strip_prefix("| ").or_else(|| drawn.strip_prefix("+ ")).unwrap_or(line)
 }
 
 /// `  File "FILE", line N, in FUNCTION`.
