@@ -13,4 +13,5 @@ mod pass;
 mod quota;
 pub mod run;
 mod tell;
+mod trigger;
 mod watch;

@@ -54,6 +54,12 @@ impl PassError {
             (Self::Panicked(_), _) => Some(Reason::ReconcilePanicked),
             (_, Some(kube::Error::Api(status))) if status.is_conflict() || status.is_already_exists() => return None,
             (_, Some(kube::Error::Api(status))) if status.is_forbidden() => Some(Reason::OperatorPermissionDenied),
+            // Written by us alone, and from what the API server took: no user can mend it.
+            (Self::Act(ActError { kind: "EndpointRoute", .. }), Some(kube::Error::Api(status)))
+                if status.is_invalid() =>
+            {
+                Some(Reason::RouteRejected)
+            }
             (Self::Act(_), Some(kube::Error::Api(status))) if status.is_invalid() => None,
             _ => Some(Reason::KubernetesApiUnavailable),
         };
@@ -79,6 +85,22 @@ fn words(panic: &(dyn Any + Send)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn refused(kind: &'static str, code: u16, reason: &str) -> Option<Reason> {
+        let status = kube::core::Status::failure("no", reason).with_code(code);
+        let source = kube::Error::Api(Box::new(status));
+        PassError::Act(ActError { kind, name: "iris".to_owned(), source })
+            .failure()
+            .and_then(|failure| failure.internal)
+    }
+
+    #[test]
+    fn our_own_faults_are_told_from_the_users() {
+        assert_eq!(refused("EndpointRoute", 422, "Invalid"), Some(Reason::RouteRejected));
+        assert_eq!(refused("Deployment", 422, "Invalid"), None);
+        assert_eq!(refused("Deployment", 403, "Forbidden"), Some(Reason::OperatorPermissionDenied));
+        assert_eq!(refused("Deployment", 500, "InternalError"), Some(Reason::KubernetesApiUnavailable));
+    }
 
     #[tokio::test]
     async fn a_panic_is_an_internal_error_of_one_object() {

@@ -155,14 +155,11 @@ fn grant<'a>(quota: &Quota, claims: &'a Claims) -> Granted<'a> {
     waiting.sort_by(|left, right| (&left.created, &left.name).cmp(&(&right.created, &right.name)));
     for claim in waiting {
         let more = cost(claim, claim.wanted) - claim.held.map_or(0, |held| cost(claim, held));
-        match over(quota, &used, claim, more) {
-            Some(problem) => {
-                refused.insert(Claimant::Deployment(&claim.name), problem);
-            }
-            None => {
-                used.deployments += i64::from(claim.held.is_none());
-                add(&mut used, claim, more);
-            }
+        if let Some(problem) = over(quota, &used, claim, more) {
+            refused.insert(Claimant::Deployment(&claim.name), problem);
+        } else {
+            used.deployments += i64::from(claim.held.is_none());
+            add(&mut used, claim, more);
         }
     }
     used.endpoints = claims.endpoints.iter().filter(|endpoint| endpoint.held).map(|_| 1).sum();
@@ -326,7 +323,7 @@ mod tests {
             let mut claims: Vec<_> = wanted
                 .iter()
                 .enumerate()
-                .map(|(index, (wanted, held, cores))| claim(&format!("d{index}"), index as i64 / 2, *cores, *wanted, *held))
+                .map(|(index, (wanted, held, cores))| claim(&format!("d{index}"), i64::try_from(index / 2).unwrap(), *cores, *wanted, *held))
                 .collect();
             let quotas = cores_of(limit);
             let answers = |claims: &Claims| {

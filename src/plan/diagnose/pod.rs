@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{
 };
 use kube::ResourceExt;
 
+use super::probe::Readiness;
 use super::{Fault, end, eviction, image, initializer, probe, redact, schedule, start, tail, volume};
 use crate::api::deployment::{OnlineDeploymentSpec, Phase};
 use crate::catalogue::{Reason, Stage};
@@ -82,8 +83,9 @@ pub fn look(pod: &Pod, around: &Surroundings<'_>) -> Look {
         && let Some(server) = case.server
     {
         match probe::unready(pod, server, around.spec, around.notes, around.now) {
-            Ok(unready) => fault = unready.map(|(reason, facts)| of_server(reason, &facts)),
-            Err(deadline) => again = Some(deadline),
+            Readiness::Fine => {}
+            Readiness::Until(deadline) => again = Some(deadline),
+            Readiness::Failed(facts) => fault = Some(of_server(Reason::ReadinessProbeFailed, &facts)),
         }
     }
     let fault = fault.map(|fault| Fault { object: Some(format!("Pod/{}", pod.name_any())), ..fault });

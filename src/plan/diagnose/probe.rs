@@ -47,8 +47,18 @@ fn words(killed: &Note, notes: &[&Note]) -> (Reason, String) {
     (reason, answer.map_or_else(|| killed.text.clone(), |answer| answer.text.clone()))
 }
 
-/// A running container that has not become ready in the time that its probe allows, or the moment at which that time
-/// is over.
+/// What a container's readiness comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// It is ready, or not running.
+    Fine,
+    /// It may become ready until then.
+    Until(Timestamp),
+    /// It has not become ready in the time that its probe allows.
+    Failed(String),
+}
+
+/// Looks at the readiness of a running container.
 #[must_use]
 pub fn unready(
     pod: &Pod,
@@ -56,11 +66,11 @@ pub fn unready(
     spec: &OnlineDeploymentSpec,
     notes: &[Note],
     now: Timestamp,
-) -> Result<Option<(Reason, String)>, Timestamp> {
+) -> Readiness {
     // A node that is lost leaves `ready` as it was.
     let running = server.state.as_ref().and_then(|state| state.running.as_ref());
     let since = running.and_then(|running| running.started_at.as_ref()).map(|time| time.0);
-    let (Some(since), false) = (since, server.ready) else { return Ok(None) };
+    let (Some(since), false) = (since, server.ready) else { return Readiness::Fine };
     let budget = budget(&spec.readiness_probe);
     let turned = condition_of(pod, "ContainersReady")
         .filter(|condition| condition.status == "False")
@@ -84,10 +94,10 @@ pub fn unready(
         }
     };
     if now < deadline {
-        return Err(deadline);
+        return Readiness::Until(deadline);
     }
     let silent = || "its readiness probe has not passed yet".to_owned();
-    Ok(Some((Reason::ReadinessProbeFailed, answer.map_or_else(silent, |answer| answer.text.clone()))))
+    Readiness::Failed(answer.map_or_else(silent, |answer| answer.text.clone()))
 }
 
 /// The longest that a probe may fail.

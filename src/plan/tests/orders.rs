@@ -42,6 +42,7 @@ impl Story {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn stories() -> Vec<Story> {
     let not_found = "rpc error: code = NotFound desc = failed to pull and unpack image \"x\": x: not found";
     let back_off = format!("Back-off pulling image \"x\": ErrImagePull: {not_found}");

@@ -106,7 +106,7 @@ fn none_of_two_hundred_planted_secrets_is_told() {
             ),
             ("config", containers("a", &done(), &waiting("CreateContainerConfigError", &line))),
         ] {
-            let status = live_through(&deployment(&json!({})), &moment(1, (1, 1, 0), &[pod]));
+            let status = live_through(&deployment(&json!({})), &moment(1, (1, 1, 0), [pod]));
             assert!(status.error.is_some(), "{place}");
             let told = serde_json::to_string(&status).unwrap();
             assert!(!told.contains(&secret), "secret {number} in {place}: {line}\n{:#?}", status.error);
@@ -120,7 +120,7 @@ fn values_of_variables_with_secret_names_are_not_told() {
         json!([{"name": "DB_PASSWORD", "value": "correct horse battery"}, {"name": "MODEL_KIND", "value": "forest"}]);
     let log = "could not log in as root with correct horse battery for a forest";
     let pod = containers("a", &done(), &crash_loop(1, "Error", log));
-    let status = live_through(&deployment(&json!({"environmentVariables": variables})), &moment(1, (1, 1, 0), &[pod]));
+    let status = live_through(&deployment(&json!({"environmentVariables": variables})), &moment(1, (1, 1, 0), [pod]));
     let error = status.error.unwrap();
     assert_eq!(error.log_tail.as_deref(), Some("could not log in as root with *** for a forest"));
     assert!(error.message.ends_with("with *** for a forest"), "{}", error.message);

@@ -38,9 +38,9 @@ fn only_pods_of_the_current_template_blame_the_current_generation() {
     let sets = [set(1, &json!({})), set(2, &json!({}))];
     let of_two =
         with(containers("n", &done(), &running(1, false)), "metadata", &json!({"labels": {"pod-template-hash": "h2"}}));
-    let status = live_through(&object(), &moment(1, (2, 1, 0), &[crashed("a"), of_two]).with_sets(&sets));
+    let status = live_through(&object(), &moment(1, (2, 1, 0), [crashed("a"), of_two]).with_sets(&sets));
     assert_eq!(reason(&status), None);
-    let status = live_through(&object(), &moment(1, (2, 1, 0), &[going(crashed("a"))]));
+    let status = live_through(&object(), &moment(1, (2, 1, 0), [going(crashed("a"))]));
     assert_eq!(reason(&status), None);
 }
 
@@ -50,16 +50,16 @@ fn present_state_outranks_last_state() {
         "state": {"waiting": {"reason": "ErrImagePull", "message": NOT_FOUND}}, "restartCount": 1,
         "lastState": {"terminated": end(137, "OOMKilled", "")},
     });
-    let status = live_through(&object(), &moment(1, ONE, &[containers("a", &done(), &server)]));
+    let status = live_through(&object(), &moment(1, ONE, [containers("a", &done(), &server)]));
     assert_eq!(reason(&status), Some("ImageNotFound"));
     let server = json!({
         "state": {"running": {"startedAt": time(21).to_string()}}, "restartCount": 1,
         "lastState": {"terminated": end(137, "OOMKilled", "")},
     });
-    let status = live_through(&object(), &moment(22, ONE, &[containers("a", &done(), &server)]));
+    let status = live_through(&object(), &moment(22, ONE, [containers("a", &done(), &server)]));
     assert_eq!(reason(&status), None);
     let status =
-        live_through(&object(), &moment(22, ONE, &[containers("a", &done(), &crash_loop(137, "OOMKilled", ""))]));
+        live_through(&object(), &moment(22, ONE, [containers("a", &done(), &crash_loop(137, "OOMKilled", ""))]));
     assert_eq!(reason(&status), Some("OutOfMemory"));
 }
 
@@ -80,12 +80,12 @@ fn the_earliest_stage_decides_whatever_the_order_of_pods() {
         &json!({"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes are available: 1 Insufficient cpu."}]}),
     );
     let mut pods = vec![crashed("a"), unplaced, artifact, missing_image("d")];
-    let quota = moment(1, (4, 4, 0), &pods).with_sets(&[refused]);
+    let quota = moment(1, (4, 4, 0), pods.clone()).with_sets(&[refused]);
     assert_eq!(reason(&live_through(&object(), &quota)), Some("OutOfResourceQuota"));
     for expected in ["ImageNotFound", "ArtifactNotFound", "InsufficientResources", "ContainerCrashed"] {
-        assert_eq!(reason(&live_through(&object(), &moment(1, (4, 4, 0), &pods))), Some(expected));
+        assert_eq!(reason(&live_through(&object(), &moment(1, (4, 4, 0), pods.clone()))), Some(expected));
         pods.reverse();
-        assert_eq!(reason(&live_through(&object(), &moment(1, (4, 4, 0), &pods))), Some(expected));
+        assert_eq!(reason(&live_through(&object(), &moment(1, (4, 4, 0), pods.clone()))), Some(expected));
         pods.reverse();
         pods.pop();
     }
@@ -94,21 +94,21 @@ fn the_earliest_stage_decides_whatever_the_order_of_pods() {
 #[test]
 fn an_init_container_goes_before_the_main_one() {
     let both = containers("a", &waiting("ErrImagePull", NOT_FOUND), &crash_loop(1, "Error", "boom"));
-    let status = live_through(&object(), &moment(1, ONE, &[both]));
+    let status = live_through(&object(), &moment(1, ONE, [both]));
     assert_eq!(status.error.unwrap().container.as_deref(), Some("storage-initializer"));
 }
 
 #[test]
 fn an_error_is_there_on_the_first_look_and_moves_to_the_recent_ones_on_the_first_without_evidence() {
     let mut object = object();
-    let failed = live_through(&object, &moment(1, ONE, &[missing_image("a")]));
+    let failed = live_through(&object, &moment(1, ONE, [missing_image("a")]));
     assert_eq!(reason(&failed), Some("ImageNotFound"));
     object.status = Some(failed);
-    let healing = live_through(&object, &moment(2, ONE, &[containers("a", &done(), &running(2, false))]));
+    let healing = live_through(&object, &moment(2, ONE, [containers("a", &done(), &running(2, false))]));
     assert_eq!(reason(&healing), None);
     assert_eq!(healing.recent_errors[0].reason, "ImageNotFound");
     object.status = Some(healing);
-    let healed = live_through(&object, &moment(3, (1, 1, 1), &[containers("a", &done(), &running(2, true))]));
+    let healed = live_through(&object, &moment(3, (1, 1, 1), [containers("a", &done(), &running(2, true))]));
     assert_eq!(healed.provisioning_state, Some(DeploymentState::Succeeded));
     assert_eq!(healed.recent_errors.len(), 1);
 }
@@ -118,38 +118,38 @@ fn what_comes_back_is_the_same_error_and_counts() {
     let mut object = object();
     for round in 1..=3 {
         let at = round * 10;
-        let failed = live_through(&object, &moment(at, ONE, &[crashed("a")]));
+        let failed = live_through(&object, &moment(at, ONE, [crashed("a")]));
         let error = failed.error.clone().unwrap();
         assert_eq!((error.count, error.first_seen.0), (i32::try_from(round).unwrap(), time(10)));
         assert_eq!(failed.recent_errors, []);
         object.status = Some(failed);
         // The same look again is no second occurrence.
-        assert_eq!(live_through(&object, &moment(at + 1, ONE, &[crashed("a")])), object.status.clone().unwrap());
+        assert_eq!(live_through(&object, &moment(at + 1, ONE, [crashed("a")])), object.status.clone().unwrap());
         object.status =
-            Some(live_through(&object, &moment(at + 5, ONE, &[containers("a", &done(), &running(at + 5, false))])));
+            Some(live_through(&object, &moment(at + 5, ONE, [containers("a", &done(), &running(at + 5, false))])));
     }
 }
 
 #[test]
 fn a_final_error_stalls_and_another_goes_on_until_its_time_is_over() {
     let mut object = object();
-    let failed = live_through(&object, &moment(1, ONE, &[missing_image("a")]));
+    let failed = live_through(&object, &moment(1, ONE, [missing_image("a")]));
     assert_eq!(failed.provisioning_state, Some(DeploymentState::Failed));
     assert_eq!(condition(&failed, "Stalled"), Some(("True", "ERR_1200")));
     assert_eq!(condition(&failed, "Reconciling"), None);
     let refused =
         containers("a", &done(), &waiting("ErrImagePull", "dial tcp 127.0.0.1:1: connect: connection refused"));
-    let trying = live_through(&object, &moment(1, ONE, &[refused.clone()]));
+    let trying = live_through(&object, &moment(1, ONE, [refused.clone()]));
     assert_eq!(condition(&trying, "Reconciling"), Some(("True", "ERR_1200")));
     assert_eq!(trying.provisioning_state, Some(DeploymentState::Creating));
     object.status = Some(trying);
-    let late = live_through(&object, &moment(1801, ONE, &[refused.clone()]));
+    let late = live_through(&object, &moment(1801, ONE, [refused.clone()]));
     assert_eq!(late.provisioning_state, Some(DeploymentState::Failed));
     assert_eq!(condition(&late, "Stalled"), Some(("True", "ERR_1200")));
     assert_eq!(reason(&late), Some("ImageRegistryUnreachable"));
     object.status = Some(late);
     // It heals with no hand all the same.
-    let healed = live_through(&object, &moment(1900, (1, 1, 1), &[containers("a", &done(), &running(1850, true))]));
+    let healed = live_through(&object, &moment(1900, (1, 1, 1), [containers("a", &done(), &running(1850, true))]));
     assert_eq!(healed.provisioning_state, Some(DeploymentState::Succeeded));
     assert_eq!(healed.provisioning_started_at, None);
 }
@@ -158,15 +158,15 @@ fn a_final_error_stalls_and_another_goes_on_until_its_time_is_over() {
 fn a_change_that_takes_too_long_without_a_fault_fails_without_a_code() {
     let mut object = object();
     let pulling = || [containers("a", &done(), &waiting("PodInitializing", ""))];
-    object.status = Some(live_through(&object, &moment(0, ONE, &pulling())));
-    let late = live_through(&object, &moment(1800, ONE, &pulling()));
+    object.status = Some(live_through(&object, &moment(0, ONE, pulling())));
+    let late = live_through(&object, &moment(1800, ONE, pulling()));
     assert_eq!(condition(&late, "Ready"), Some(("False", "ProvisioningTimedOut")));
     assert_eq!((late.provisioning_state, late.error), (Some(DeploymentState::Failed), None));
     // Another change has its own time.
     object.metadata.generation = Some(2);
     object.status.as_mut().unwrap().provisioning_started_at =
         Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(time(-9000)));
-    let again = live_through(&object, &moment(1800, ONE, &pulling()));
+    let again = live_through(&object, &moment(1800, ONE, pulling()));
     assert_eq!(again.provisioning_state, Some(DeploymentState::Creating));
 }
 
@@ -176,7 +176,7 @@ fn while_older_instances_serve_it_says_so() {
     let new = with(missing_image("n"), "metadata", &json!({"labels": {"pod-template-hash": "h2"}}));
     let status = live_through(
         &object(),
-        &moment(1, (2, 1, 1), &[containers("a", &done(), &running(1, true)), new]).with_sets(&sets),
+        &moment(1, (2, 1, 1), [containers("a", &done(), &running(1, true)), new]).with_sets(&sets),
     );
     assert_eq!(reason(&status), Some("ImageNotFound"));
     assert_eq!(condition(&status, "Serving"), Some(("True", "Succeeded")));
@@ -186,7 +186,7 @@ fn while_older_instances_serve_it_says_so() {
 
 #[test]
 fn a_failed_stage_is_false_and_those_after_it_are_unknown() {
-    let status = live_through(&object(), &moment(1, ONE, &[missing_image("a")]));
+    let status = live_through(&object(), &moment(1, ONE, [missing_image("a")]));
     assert_eq!(condition(&status, "QuotaAvailable"), Some(("True", "Succeeded")));
     assert_eq!(condition(&status, "ImagePulled"), Some(("False", "ERR_1200")));
     for later in ["ArtifactsDownloaded", "ContainerStarted", "ContainerHealthy"] {
@@ -208,7 +208,7 @@ fn the_present_cause_of_a_refusal_is_in_the_latest_event() {
     let event = |at, cause: &str| {
         ("iris-blue-1", note(at, Topic::FailedCreate, &format!("Error creating: pods \"x\" is forbidden: {cause}")))
     };
-    let told = moment(9, (0, 0, 0), &[]).with_sets(&[refused]).with_notes(&[
+    let told = moment(9, (0, 0, 0), []).with_sets(&[refused]).with_notes(&[
         event(1, "violates PodSecurity \"restricted:latest\": runAsUser=0"),
         event(5, "exceeded quota: small, requested: pods=1, used: pods=0, limited: pods=0"),
     ]);
@@ -232,16 +232,16 @@ fn a_probe_explains_the_end_that_it_caused() {
         ]
     };
     let looping = containers("a", &done(), &crash_loop(137, "Error", ""));
-    let status = live_through(&object(), &moment(30, ONE, &[looping.clone()]).with_notes(&killed("liveness")));
+    let status = live_through(&object(), &moment(30, ONE, [looping.clone()]).with_notes(&killed("liveness")));
     let error = status.error.unwrap();
     assert_eq!(error.reason, "LivenessProbeFailed");
     assert!(error.message.contains("statuscode: 500"), "{}", error.message);
-    let status = live_through(&object(), &moment(30, ONE, &[looping.clone()]).with_notes(&killed("startup")));
+    let status = live_through(&object(), &moment(30, ONE, [looping.clone()]).with_notes(&killed("startup")));
     assert_eq!(reason(&status), Some("StartupProbeFailed"));
     // A probe that ended an earlier life explains nothing.
     let earlier =
         ("a", note(5, Topic::KilledByProbe, "Container inference-server failed liveness probe, will be restarted"));
-    let status = live_through(&object(), &moment(30, ONE, &[looping]).with_notes(&[earlier]));
+    let status = live_through(&object(), &moment(30, ONE, [looping]).with_notes(&[earlier]));
     assert_eq!(reason(&status), Some("ContainerCrashed"));
 }
 
@@ -250,9 +250,10 @@ fn a_probe_that_fails_too_long_is_told_with_its_own_words() {
     let unready = containers("a", &done(), &running(0, false));
     let unhealthy =
         ("a", note(300, Topic::Unhealthy, "Readiness probe failed: HTTP probe failed with statuscode: 500"));
-    let before = live_through(&object(), &moment(311, ONE, &[unready.clone()]).with_notes(&[unhealthy.clone()]));
+    let before =
+        live_through(&object(), &moment(311, ONE, [unready.clone()]).with_notes(std::slice::from_ref(&unhealthy)));
     assert_eq!(reason(&before), None);
-    let after = live_through(&object(), &moment(312, ONE, &[unready]).with_notes(&[unhealthy]));
+    let after = live_through(&object(), &moment(312, ONE, [unready]).with_notes(&[unhealthy]));
     let error = after.error.unwrap();
     assert_eq!(error.reason, "ReadinessProbeFailed");
     assert!(error.message.contains("statuscode: 500"), "{}", error.message);
@@ -271,7 +272,7 @@ fn a_volume_or_sandbox_that_fails_is_told_while_nothing_has_started() {
             ),
         )
     };
-    let told = |notes: &[_]| live_through(&object(), &moment(9, ONE, &[creating.clone()]).with_notes(notes));
+    let told = |notes: &[_]| live_through(&object(), &moment(9, ONE, [creating.clone()]).with_notes(notes));
     assert_eq!(reason(&told(&[mount("code")])), Some("ArtifactVolumeUnavailable"));
     assert_eq!(reason(&told(&[mount("kube-api-access-x")])), Some("VolumeMountFailed"));
     let mut sandbox = note(
@@ -287,7 +288,7 @@ fn a_volume_or_sandbox_that_fails_is_told_while_nothing_has_started() {
 fn an_old_kubelets_back_off_is_explained_by_its_event() {
     let waits = containers("a", &done(), &waiting("ImagePullBackOff", "Back-off pulling image \"x\""));
     let event = ("a", note(5, Topic::FailedPull, &format!("Failed to pull image \"x\": {NOT_FOUND}")));
-    let status = live_through(&object(), &moment(9, ONE, &[waits]).with_notes(&[event]));
+    let status = live_through(&object(), &moment(9, ONE, [waits]).with_notes(&[event]));
     assert_eq!(reason(&status), Some("ImageNotFound"));
 }
 
@@ -308,13 +309,13 @@ fn an_evicted_instance_is_told_until_another_is_ready() {
         "metadata",
         &json!({"creationTimestamp": time(5).to_string()}),
     );
-    let status = live_through(&object(), &moment(9, ONE, &[done_before, next]));
+    let status = live_through(&object(), &moment(9, ONE, [done_before, next]));
     let error = status.error.unwrap();
     assert_eq!(error.reason, "PodEvicted");
     assert!(error.message.contains("memory"), "{}", error.message);
     let disk =
         with(evicted, "status", &json!({"message": "Usage of EmptyDir volume \"model\" exceeds the limit \"10Mi\"."}));
-    assert_eq!(reason(&live_through(&object(), &moment(9, ONE, &[disk]))), Some("ArtifactDiskFull"));
+    assert_eq!(reason(&live_through(&object(), &moment(9, ONE, [disk]))), Some("ArtifactDiskFull"));
 }
 
 #[test]
@@ -322,7 +323,7 @@ fn a_quota_names_usage_limit_and_need_and_takes_nothing_away() {
     use crate::api::compute_quota::ComputeQuotaSpec;
     use crate::plan::quota::{Claims, DeploymentClaim, Quota};
     let object = object();
-    let mut seen = super::world::seen(&object, &moment(1, (1, 1, 1), &[containers("a", &done(), &running(1, true))]));
+    let mut seen = super::world::seen(&object, &moment(1, (1, 1, 1), [containers("a", &done(), &running(1, true))]));
     seen.quotas = vec![Quota {
         name: "team".to_owned(),
         spec: ComputeQuotaSpec { total_cores: Some(2), ..ComputeQuotaSpec::default() },

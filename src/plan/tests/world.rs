@@ -32,8 +32,8 @@ pub(super) struct Moment {
 }
 
 /// A moment with these pods of the current revision.
-pub(super) fn moment(at: i64, counts: (i32, i32, i32), pods: &[Value]) -> Moment {
-    Moment { at, counts, observed: true, sets: vec![set(1, &json!({}))], pods: pods.to_vec(), notes: Vec::new() }
+pub(super) fn moment(at: i64, counts: (i32, i32, i32), pods: impl Into<Vec<Value>>) -> Moment {
+    Moment { at, counts, observed: true, sets: vec![set(1, &json!({}))], pods: pods.into(), notes: Vec::new() }
 }
 
 impl Moment {

@@ -67,7 +67,7 @@ pub async fn of(place: &Place) -> Vec<(String, Value)> {
 
 /// Takes away identities, times, keys and counts of changes.
 fn strip(value: &mut Value, namespace: &str) {
-    const VARYING: [&str; 18] = [
+    const VARYING: [&str; 19] = [
         "uid",
         "resourceVersion",
         "creationTimestamp",

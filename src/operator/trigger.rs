@@ -1,0 +1,159 @@
+//! What a change of any object means for ours: which of them to look at.
+
+use k8s_openapi::api::core::v1::Event;
+use kube::core::ObjectMeta;
+use kube::{Resource, ResourceExt};
+use kube_runtime::reflector::{ObjectRef, Store};
+
+use super::cache::{Caches, Guarded, has_label};
+use super::evidence;
+use crate::api::compute_quota::ComputeQuota;
+use crate::api::deployment::OnlineDeployment;
+use crate::api::endpoint::{EndpointState, OnlineEndpoint};
+use crate::api::label;
+use crate::catalogue::Code;
+use crate::plan::endpoint::keys_secret_name;
+
+/// What an event means for our objects.
+#[derive(Default)]
+pub(super) struct Triggers {
+    pub(super) endpoints: Vec<ObjectRef<Guarded<OnlineEndpoint>>>,
+    pub(super) deployments: Vec<ObjectRef<Guarded<OnlineDeployment>>>,
+    pub(super) quotas: Vec<ObjectRef<Guarded<ComputeQuota>>>,
+}
+
+/// Whether an object is there or gone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    There,
+    Gone,
+}
+
+pub(super) fn everything(caches: &Caches) -> Triggers {
+    Triggers {
+        endpoints: references(caches.endpoints.store(), |_| true),
+        deployments: references(caches.deployments.store(), |_| true),
+        quotas: references(caches.quotas.store(), |_| true),
+    }
+}
+
+pub(super) fn references<K>(store: &Store<K>, keep: impl Fn(&K) -> bool) -> Vec<ObjectRef<K>>
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    store.state_filter(keep).iter().map(|object| ObjectRef::from_obj(&**object)).collect()
+}
+
+pub(super) fn of_endpoint(caches: &Caches, endpoint: &Guarded<OnlineEndpoint>) -> Triggers {
+    let deployments = references(caches.deployments.store(), |deployment| {
+        deployment.namespace() == endpoint.namespace() && names_endpoint(deployment, &endpoint.name_any())
+    });
+    Triggers { endpoints: vec![ObjectRef::from_obj(endpoint)], deployments, quotas: quotas_of(caches, endpoint) }
+}
+
+pub(super) fn of_deployment(caches: &Caches, deployment: &Guarded<OnlineDeployment>, change: Change) -> Triggers {
+    let namespace = deployment.namespace().unwrap_or_default();
+    let quotas = quotas_of(caches, deployment);
+    let mut triggers = Triggers { endpoints: Vec::new(), deployments: vec![ObjectRef::from_obj(deployment)], quotas };
+    match &deployment.0 {
+        Ok(readable) => {
+            let endpoint = &readable.spec.endpoint_name;
+            triggers.endpoints.push(ObjectRef::new(endpoint).within(&namespace));
+            if change == Change::Gone {
+                // A namesake that had to wait may take its place.
+                triggers.deployments.extend(references(caches.deployments.store(), |other| {
+                    other.namespace().as_ref() == Some(&namespace) && names_endpoint(other, endpoint)
+                }));
+            }
+        }
+        Err(_) => {
+            triggers.endpoints =
+                references(caches.endpoints.store(), |endpoint| endpoint.namespace().as_ref() == Some(&namespace));
+        }
+    }
+    triggers
+}
+
+pub(super) fn names_endpoint(deployment: &Guarded<OnlineDeployment>, endpoint: &str) -> bool {
+    deployment.0.as_ref().is_ok_and(|deployment| deployment.spec.endpoint_name == endpoint)
+}
+
+/// The quotas that an object may count in.
+pub(super) fn quotas_of<K: Resource>(caches: &Caches, object: &K) -> Vec<ObjectRef<Guarded<ComputeQuota>>> {
+    references(caches.quotas.store(), |quota| quota.meta().namespace == object.meta().namespace)
+}
+
+/// The quota itself, and those who wait for it: what it allows, or what others use of it, has changed.
+pub(super) fn of_quota(caches: &Caches, quota: &Guarded<ComputeQuota>) -> Triggers {
+    let here = |metadata: &ObjectMeta| metadata.namespace.as_ref() == quota.meta().namespace.as_ref();
+    let waits = |deployment: &OnlineDeployment| {
+        let error = deployment.status.as_ref().and_then(|status| status.error.as_ref());
+        error.is_some_and(|error| error.code == Code::Err1100)
+    };
+    let failed = |endpoint: &OnlineEndpoint| {
+        let state = endpoint.status.as_ref().and_then(|status| status.provisioning_state);
+        state == Some(EndpointState::Failed)
+    };
+    Triggers {
+        endpoints: references(caches.endpoints.store(), |it| here(it.meta()) && it.0.as_ref().is_ok_and(failed)),
+        deployments: references(caches.deployments.store(), |it| here(it.meta()) && it.0.as_ref().is_ok_and(waits)),
+        quotas: vec![ObjectRef::from_obj(quota)],
+    }
+}
+
+pub(super) fn of_instance_type(caches: &Caches, name: &str) -> Triggers {
+    let deployments = references(caches.deployments.store(), |deployment| {
+        deployment.0.as_ref().is_ok_and(|deployment| deployment.spec.instance_type == name)
+    });
+    Triggers { deployments, quotas: references(caches.quotas.store(), |_| true), ..Triggers::default() }
+}
+
+/// What was said of an object that is gone says nothing more.
+pub(super) fn forget<K: Resource>(caches: &Caches, object: &K, change: Change) {
+    if change == Change::Gone
+        && let Some(uid) = &object.meta().uid
+    {
+        caches.evidence.forget(uid);
+    }
+}
+
+pub(super) fn of_event(caches: &Caches, event: &Event) -> Triggers {
+    let namespace = event.involved_object.namespace.clone().unwrap_or_default();
+    let deployment = evidence::deployment_of(event, &caches.deployments);
+    let deployments = deployment.map(|name| ObjectRef::new(&name).within(&namespace)).into_iter().collect();
+    Triggers { deployments, ..Triggers::default() }
+}
+
+pub(super) fn of_secret<K: Resource<DynamicType = ()>>(caches: &Caches, secret: &K) -> Triggers {
+    let name = secret.meta().name.as_deref();
+    let endpoints = references(caches.endpoints.store(), |endpoint| {
+        endpoint.namespace().as_ref() == secret.meta().namespace.as_ref()
+            && (has_label(secret, label::ENDPOINT, &endpoint.name_any())
+                || endpoint.0.as_ref().is_ok_and(|endpoint| keys_secret_name(endpoint).as_deref() == name))
+    });
+    let names = |deployment: &OnlineDeployment| {
+        deployment.spec.environment.image_pull_secret_names.iter().any(|named| Some(named.as_str()) == name)
+    };
+    let deployments = references(caches.deployments.store(), |deployment| {
+        deployment.namespace().as_ref() == secret.meta().namespace.as_ref() && deployment.0.as_ref().is_ok_and(names)
+    });
+    Triggers { endpoints, deployments, quotas: Vec::new() }
+}
+
+pub(super) fn by_endpoint_label<K: Resource>(object: &K) -> Triggers {
+    let namespace = object.namespace().unwrap_or_default();
+    let name = object.labels().get(label::ENDPOINT);
+    Triggers {
+        endpoints: name.map(|name| ObjectRef::new(name).within(&namespace)).into_iter().collect(),
+        ..Triggers::default()
+    }
+}
+
+pub(super) fn by_deployment_label<K: Resource>(object: &K) -> Triggers {
+    let namespace = object.namespace().unwrap_or_default();
+    let name = object.labels().get(label::ONLINE_DEPLOYMENT);
+    Triggers {
+        deployments: name.map(|name| ObjectRef::new(name).within(&namespace)).into_iter().collect(),
+        ..Triggers::default()
+    }
+}
