@@ -116,7 +116,7 @@ async fn a_model_that_takes_too_long_is_408_and_stays_busy_until_it_is_done() {
     let gateway = Gateway::start(&Endpoint::new(&[blue])).await;
     let answer = gateway.score("{}").await;
     assert_eq!((answer.status, answer.phrase.as_str()), (408, "Request Timeout"));
-    assert_eq!(answer.error()["deployment"], "blue");
+    assert_eq!((&answer.error()["code"], &answer.error()["deployment"]), (&"RequestTimeout".into(), &"blue".into()));
     assert!(answer.error()["message"].as_str().unwrap().contains("200 ms"));
     let in_flight = "mooring_gateway_in_flight_requests";
     gateway.wait_for_metric(in_flight, &[], 1.0).await;
@@ -240,6 +240,7 @@ async fn without_a_ready_instance_the_answer_is_424_model_not_ready() {
     let answer = gateway.score("{}").await;
     assert_eq!((answer.status, answer.phrase.as_str()), (424, "Model Error; original-code=0"));
     assert_eq!(answer.header("ms-azureml-model-error-reason"), Some("model_not_ready"));
+    assert_eq!(answer.error()["code"], "ModelNotReady");
     assert_eq!(answer.header("retry-after"), Some("1"));
 }
 

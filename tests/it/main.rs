@@ -13,5 +13,7 @@ mod faults;
 mod keys;
 mod kubectl;
 mod lifecycle;
+mod news;
+mod quota;
 mod rollout;
 mod support;

@@ -99,6 +99,17 @@ fn an_init_container_goes_before_the_main_one() {
 }
 
 #[test]
+fn an_initializer_that_is_killed_leaves_no_report() {
+    let killed = containers("a", &crash_loop(137, "OOMKilled", ""), &waiting("PodInitializing", ""));
+    let error = live_through(&object(), &moment(1, ONE, [killed])).error.unwrap();
+    assert_eq!((error.reason.as_str(), error.exit_code), ("ArtifactDownloaderKilled", Some(137)));
+    assert!(error.message.contains("OOMKilled"), "{}", error.message);
+    // The node's end is not the initializer's.
+    let lost = containers("a", &ended(255, "Unknown", ""), &waiting("PodInitializing", ""));
+    assert_eq!(reason(&live_through(&object(), &moment(1, ONE, [lost]))), None);
+}
+
+#[test]
 fn an_error_is_there_on_the_first_look_and_moves_to_the_recent_ones_on_the_first_without_evidence() {
     let mut object = object();
     let failed = live_through(&object, &moment(1, ONE, [missing_image("a")]));
