@@ -186,7 +186,7 @@ catalogue! {
     InstanceTypeNotFound Err2100 true "{}" "Create the InstanceType, or name one that exists (kubectl get instancetypes) or a built-in Azure size.";
     ResourcesExceedInstanceType Err2100 true "{}" "Lower resources, or use a larger instanceType.";
     InsufficientResources Err2100 false "no node has enough free resources: {}" "Add a node that fits, free what others use, or lower resources or instanceCount.";
-    NodeSelectorMismatch Err2100 false "no node has the labels that the instanceType asks for: {}" "Label a node as the instanceType's nodeSelector says, add such a node, or use another instanceType.";
+    NodeSelectorMismatch Err2100 false "no node has the labels that the instanceType asks for: {}" "Label a node as the instanceType's nodeSelector says, add such a node, or use another instanceType; when the message names a taint too, the nodes behind it may be the ones: tolerate it in the instanceType.";
     TaintNotTolerated Err2100 false "every node that is left has a taint that the instanceType does not tolerate: {}" "Add the toleration to the instanceType, remove the taint, or add a node without it.";
     Unschedulable Err2100 false "no node can take the instance: {}" "Read the scheduler's message; add a node that fits, or ask for less.";
     PodRejected Err2100 true "the cluster refuses the pod: {}" "An admission rule named in the message refuses it; change what it objects to, or ask for an exception.";

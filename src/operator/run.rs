@@ -43,7 +43,7 @@ pub const CACHES: &str = "caches";
 const CONFLICT_PAUSE: Duration = Duration::from_secs(30);
 /// One change of ours comes back as a burst of events (Deployment, `ReplicaSet`, pod, scheduler); a pass that waits for
 /// its end writes one status instead of four. Far below what a person notices.
-const DEBOUNCE: Duration = Duration::from_millis(80);
+const DEBOUNCE: Duration = Duration::from_millis(60);
 /// The API server's answer to a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 

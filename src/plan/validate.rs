@@ -243,7 +243,8 @@ fn resources(spec: &OnlineDeploymentSpec, instance_type: &InstanceTypeSpec) -> R
         }
     }
     let mut limits = instance_type.resources.limits.clone();
-    limits.retain(|resource, _| matches!(resource.as_str(), "cpu" | "memory") || own.limits.contains_key(resource));
+    // Devices (`nvidia.com/gpu`) are for those who ask for them.
+    limits.retain(|resource, _| !resource.contains('/') || own.limits.contains_key(resource));
     limits.extend(own.limits.clone());
     let requests: BTreeMap<String, Quantity> = instance_type
         .resources

@@ -60,6 +60,7 @@ async fn main() {
         .unwrap();
     create(&client, &namespace, count).await;
     let pods = pods_of(&client, &namespace, count).await;
+    quiet(&client, &namespace).await;
     let (shown, told) = follow(&client, &namespace);
 
     let api: Api<Pod> = Api::namespaced(client.clone(), &namespace);
@@ -132,6 +133,13 @@ async fn pods_of(client: &Client, namespace: &str, count: usize) -> BTreeMap<Str
         pods.insert(pod.labels()[DEPLOYMENT].clone(), pod.name_any());
     }
     pods
+}
+
+/// Waits until no deployment has changed for some seconds: what is measured is not the work of the beginning.
+async fn quiet(client: &Client, namespace: &str) {
+    let api: Api<OnlineDeployment> = Api::namespaced(client.clone(), namespace);
+    let mut events = std::pin::pin!(watcher(api, watcher::Config::default()).default_backoff().applied_objects());
+    while tokio::time::timeout(Duration::from_secs(5), events.next()).await.is_ok() {}
 }
 
 /// Follows pods and deployments.

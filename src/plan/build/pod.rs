@@ -102,11 +102,11 @@ fn initializer(valid: &Valid<'_>, placed: &[&Placed], image: &str) -> Container 
         read_only: Some(true),
         ..VolumeMount::default()
     }));
-    // The server's own cpu and memory: the pod asks for no more than the server alone, whatever a quota demands.
+    // The server's own, without devices: the pod asks for no more than the server alone, whatever a quota demands.
     let own = |amounts: &BTreeMap<String, Quantity>| {
         amounts
             .iter()
-            .filter(|(resource, _)| matches!(resource.as_str(), "cpu" | "memory"))
+            .filter(|(resource, _)| !resource.contains('/'))
             .map(|(resource, amount)| (resource.clone(), pod_quantity(amount)))
             .collect::<BTreeMap<_, _>>()
     };

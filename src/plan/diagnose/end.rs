@@ -71,9 +71,15 @@ fn of_script(exception: &traceback::Exception<'_>) -> Option<(Reason, String)> {
     };
     let place = exception.frame.map(|frame| {
         let within = if frame.function.is_empty() { String::new() } else { format!(", in {}", frame.function) };
-        format!(" ({}, line {}{within})", frame.file, frame.line)
+        format!(" ({}, line {}{within})", without_version(frame.file), frame.line)
     });
     Some((reason, format!("{}{}", exception.line, place.unwrap_or_default())))
+}
+
+/// A path without the folder in which the kubelet keeps one version of a `ConfigMap`: `/..2026_11_24_12_32_39.31040/`.
+fn without_version(path: &str) -> String {
+    let kept = path.split('/').filter(|part| !part.starts_with(".."));
+    kept.collect::<Vec<_>>().join("/")
 }
 
 /// Older servers call what is not there: `module 'score' has no attribute 'run'`.
