@@ -196,7 +196,8 @@ fn initializer_end(status: &ContainerStatus) -> Option<Fault> {
 fn server_end(case: &Case<'_>) -> Option<Fault> {
     let end = case.server.and_then(present_end)?;
     // Before a line of it becomes part of a sentence: at the end of a line a secret is easier to know.
-    let log = redact::redact(&tail::plain(end.message.as_deref().unwrap_or_default()), Some(case.around.spec));
+    let log =
+        redact::redact(&tail::plain(tail::uncut(end.message.as_deref().unwrap_or_default())), Some(case.around.spec));
     let (reason, facts) = end::cause(end.exit_code, end.reason.as_deref().unwrap_or_default(), &log)?;
     Some(Fault { exit_code: Some(end.exit_code), log_tail: Some(log), ..of_server(reason, &facts) })
 }
@@ -217,7 +218,7 @@ fn killed_by_probe(case: &Case<'_>) -> Option<Fault> {
     let end = present_end(server).or_else(|| server.last_state.as_ref()?.terminated.as_ref());
     Some(Fault {
         exit_code: end.map(|end| end.exit_code),
-        log_tail: end.and_then(|end| end.message.clone()),
+        log_tail: end.and_then(|end| end.message.as_deref()).map(|log| tail::uncut(log).to_owned()),
         ..of_server(reason, &facts)
     })
 }

@@ -17,13 +17,17 @@ static PATTERNS: LazyLock<Vec<(Regex, String)>> = LazyLock::new(|| {
     let patterns = [
         // A private key goes whole, also when its end was cut off.
         (r"(?s)-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\z)".to_owned(), MASK.to_owned()),
+        // One whose beginning was cut off.
+        (r"(?s)\A.*-----END [A-Z ]*PRIVATE KEY-----".to_owned(), MASK.to_owned()),
+        // --name value.
+        (format!(r"(?i)(--{NAMES}\s+)[^\s\x22',;]+"), format!("$1{MASK}")),
         // user:password@ of a url.
         (r"://[^/\s@]+@".to_owned(), format!("://{MASK}@")),
         (r"(?i)\b(bearer|basic|negotiate|apikey|sharedkey|aws4-hmac-sha256)\s+[^\s\x22',;]{6,}".to_owned(), format!("$1 {MASK}")),
         // A shared access signature's own parameter.
         (r"(?i)\b(sig)=[^\s&\x22';,]*[^\s&\x22';,:]".to_owned(), format!("$1={MASK}")),
-        // name=value, also with quotes.
-        (format!(r"(?i)({NAMES})([\x22']?\s*=\s*)(?:\x22[^\x22\n]*\x22|'[^'\n]*'|[^\s&;,)\]}}\x22']+)"), format!("$1$2{MASK}")),
+        // name=value, also with quotes, and where the value is `name: value` itself.
+        (format!(r"(?i)({NAMES})([\x22']?\s*=\s*)(?:{NAMES}[\x22']?\s*[:=]\s*)*(?:\x22[^\x22\n]*\x22|'[^'\n]*'|[^\s&;,)\]}}\x22']+)"), format!("$1$2{MASK}")),
         // "name": "value" and 'name': 'value'.
         (format!(r"(?i)([\x22']{NAMES}[\x22']\s*:\s*)(?:\x22(?:[^\x22\\\n]|\\.)*\x22|'(?:[^'\\\n]|\\.)*'|[^\s,}}\]]+)"), format!("$1{MASK}")),
         // name: value, with nothing behind it.
@@ -73,7 +77,7 @@ mod tests {
 
     #[test]
     fn every_pattern_is_one() {
-        assert_eq!(PATTERNS.len(), 11);
+        assert_eq!(PATTERNS.len(), 13);
     }
 
     #[test]
@@ -84,6 +88,19 @@ mod tests {
             told,
             "failed to fetch anonymous token: unexpected status from GET request to https://***@h/token?scope=a&sig=***: 401"
         );
+    }
+
+    #[test]
+    fn a_secret_within_a_secret_goes_too() {
+        for (text, told) in [
+            ("refused token=aws_secret_access_key = V4LUE, trying", "refused token=***, trying"),
+            ("refused token=Password: V4LUE, trying", "refused token=***, trying"),
+            ("refused token=openai.api_key = \"V4LUE\", trying", "refused token=***, trying"),
+            ("run --password V4LUE --verbose", "run --password *** --verbose"),
+            ("4LUE\n-----END PRIVATE KEY-----\nbye", "***\nbye"),
+        ] {
+            assert_eq!(redact(text, None), told);
+        }
     }
 
     #[test]

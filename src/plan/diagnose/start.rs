@@ -2,11 +2,13 @@
 
 use super::segment;
 use crate::catalogue::Reason;
+use crate::plan::seen::note::is_behind;
 
 /// The cause, by the kubelet's own word for the step that failed; `None` for words that name no failed start.
 #[must_use]
 pub fn cause(step: &str, message: &str) -> Option<Reason> {
     match step {
+        "CreateContainerConfigError" if is_behind(message) => None,
         "CreateContainerConfigError" => Some(Reason::ContainerConfigInvalid),
         "CreateContainerError" | "RunContainerError" | "StartError" | "ContainerCannotRun" | "PostStartHookError" => {
             Some(of_runtime(message))
@@ -49,4 +51,16 @@ fn of_runtime(message: &str) -> Reason {
             || part == "No command specified"
     });
     if missing || crun { Reason::CommandNotFound } else { Reason::ContainerCreateFailed }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kubelet_that_has_not_heard_of_a_secret_yet_is_no_failure() {
+        let step = "CreateContainerConfigError";
+        assert_eq!(cause(step, "failed to sync secret cache: timed out waiting for the condition"), None);
+        assert_eq!(cause(step, "secret \"look\" not found"), Some(Reason::ContainerConfigInvalid));
+    }
 }

@@ -5,6 +5,20 @@ use super::traceback;
 /// Longest log tail, in bytes.
 pub const MAX_TAIL: usize = 1024;
 
+/// What a kubelet keeps of a log at most, in bytes.
+const KEPT: usize = 2048;
+
+/// A log as the kubelet keeps it, without a first line that may have been cut: the rest of a secret can't be told from
+/// other words.
+#[must_use]
+pub fn uncut(log: &str) -> &str {
+    if log.len() < KEPT {
+        return log;
+    }
+    let rest = log.split_once('\n').filter(|(_, lines)| !lines.trim().is_empty());
+    rest.or_else(|| log.split_once(char::is_whitespace)).map_or(log, |(_, rest)| rest)
+}
+
 /// The last lines of a log, at most [`MAX_TAIL`] bytes. The exception's line is kept when the server went on writing
 /// after it; whole characters, no escape sequences of terminals, no other control characters.
 #[must_use]

@@ -42,6 +42,7 @@ impl Topic {
         match reason {
             "FailedCreate" => Some(Self::FailedCreate),
             "Failed" if text.starts_with("Failed to pull image ") => Some(Self::FailedPull),
+            "FailedMount" if is_behind(text.rsplit_once("\" : ").map_or(text, |(_, why)| why)) => None,
             "FailedMount" | "FailedAttachVolume" | "FailedMapVolume" => Some(Self::FailedMount),
             "FailedCreatePodSandBox" => Some(Self::FailedSandbox),
             "Unhealthy" => Some(Self::Unhealthy),
@@ -51,8 +52,29 @@ impl Topic {
     }
 }
 
+/// Whether a kubelet only says that it has not yet heard of a Secret or `ConfigMap`, which may well be there: it tries
+/// again and knows then.
+#[must_use]
+pub fn is_behind(text: &str) -> bool {
+    let cause = text.strip_prefix("failed to sync ").and_then(|rest| rest.split_once(" cache: "));
+    cause.is_some_and(|(_, why)| why == "timed out waiting for the condition")
+}
+
 /// The latest of some notes, the same whatever their order.
 #[must_use]
 pub fn latest<'a>(notes: impl IntoIterator<Item = &'a Note>) -> Option<&'a Note> {
     notes.into_iter().max()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_that_waits_for_the_kubelets_own_cache_is_no_failure() {
+        let failed =
+            |why: &str| Topic::of("FailedMount", &format!("MountVolume.SetUp failed for volume \"code\" : {why}"));
+        assert_eq!(failed("failed to sync configmap cache: timed out waiting for the condition"), None);
+        assert_eq!(failed("configmap \"code\" not found"), Some(Topic::FailedMount));
+    }
 }
