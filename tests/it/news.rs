@@ -8,8 +8,10 @@ use serde_json::json;
 
 use crate::support::audit;
 use crate::support::documents::{deployment, endpoint};
+use crate::support::kubelet::Kubelet;
+use crate::support::operator::Operator;
 use crate::support::outcomes::deployment_is;
-use crate::support::place::Place;
+use crate::support::place::{Place, setting};
 use crate::support::stage::Stage;
 use crate::support::waits::DEADLINE;
 
@@ -52,20 +54,20 @@ async fn a_failure_and_its_recovery_are_events() {
 
 #[tokio::test]
 async fn the_errors_that_stand_are_counted() {
-    let stage = Stage::empty("metrics").await;
-    let place = &stage.place;
+    let place = Place::new("metrics").await;
+    let kubelet = Kubelet::start(&place).await;
+    let (_operator, counts) = Operator::counting(&place.namespace, setting("MOORING_TEST_KUBECONFIG").as_ref());
     place.apply(endpoint(&json!({"blue": 100}))).await;
     place.apply(deployment("blue", "missing:1")).await;
-    deployment_is(place, "iris-blue", "ERR_1200").await;
-    let metrics = stage.operator.metrics().await;
+    deployment_is(&place, "iris-blue", "ERR_1200").await;
     let labels = "{code=\"ERR_1200\",reason=\"ImageNotFound\"}";
-    assert!(metrics.contains(&format!("mooring_deployment_error{labels} 1")), "{metrics}");
-    assert!(metrics.contains(&format!("mooring_deployment_errors_total{labels} 1")), "{metrics}");
+    counts.until(&format!("mooring_deployment_error{labels} 1"), true).await;
+    counts.until(&format!("mooring_deployment_errors_total{labels} 1"), true).await;
     place.apply(deployment("blue", "good:1")).await;
     place.ready("iris", &["iris-blue"]).await;
-    let metrics = stage.operator.metrics().await;
-    assert!(!metrics.contains(&format!("mooring_deployment_error{labels}")), "{metrics}");
-    stage.done().await;
+    counts.until(&format!("mooring_deployment_error{labels} 1"), false).await;
+    place.done().await;
+    kubelet.stop().await;
 }
 
 #[tokio::test]

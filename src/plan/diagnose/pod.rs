@@ -245,8 +245,8 @@ fn before_any_container<'a>(case: &Case<'a>, topic: Topic) -> Option<&'a Note> {
             waiting.is_some_and(|waiting| matches!(reason_of(waiting), "ContainerCreating" | "PodInitializing"));
         creating && status.last_state.as_ref().is_none_or(|last| last.terminated.is_none())
     });
-    let running = case.pod.status.as_ref().is_some_and(|status| status.phase.as_deref() == Some("Pending"));
-    latest(case.around.notes.iter().filter(|note| note.topic == topic)).filter(|_| untouched && running)
+    let pending = case.pod.status.as_ref().is_some_and(|status| status.phase.as_deref() == Some("Pending"));
+    latest(case.around.notes.iter().filter(|note| note.topic == topic)).filter(|_| untouched && pending)
 }
 
 fn of_server(reason: Reason, facts: &str) -> Fault {

@@ -91,3 +91,66 @@ fn own_failure(ready: &Condition) -> Option<Reason> {
     let name = ready.message.split(": ").next()?;
     Reason::ALL.iter().copied().find(|reason| reason.as_str() == name && reason.code().as_str() == ready.reason)
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn status(error: &Value, ready: &str, recent: &Value) -> OnlineDeploymentStatus {
+        let at = |seconds: i64| Timestamp::from_second(seconds).unwrap().to_string();
+        let since = if ready == "True" { 50 } else { 10 };
+        serde_json::from_value(json!({
+            "error": error, "recentErrors": recent,
+            "conditions": [{"type": "Ready", "status": ready, "reason": "r", "message": "m", "lastTransitionTime": at(since)}],
+        }))
+        .unwrap()
+    }
+
+    fn error(message: &str, count: i32, last: i64) -> Value {
+        let at = |seconds: i64| Timestamp::from_second(seconds).unwrap().to_string();
+        json!({
+            "code": "ERR_1200", "reason": "ImageNotFound", "stage": "Image", "message": message, "nextStep": "push it",
+            "final": true, "firstSeen": at(0), "lastSeen": at(last), "count": count,
+        })
+    }
+
+    #[test]
+    fn an_error_is_news_once_for_each_time_that_it_occurs() {
+        let first = status(&error("x", 1, 20), "False", &json!([]));
+        let news = of_deployment(None, &first).unwrap();
+        assert_eq!((news.is_warning, news.reason.as_str(), news.note.as_str()), (true, "ImageNotFound", "x. push it"));
+        assert_eq!(of_deployment(Some(&first), &first), None);
+        let again = status(&error("x", 2, 30), "False", &json!([]));
+        let repeated = of_deployment(Some(&first), &again).unwrap();
+        assert_eq!(repeated.count, 2);
+        assert_eq!(repeated.event_name("od"), news.event_name("od"));
+        let other = of_deployment(Some(&first), &status(&error("y", 2, 30), "False", &json!([]))).unwrap();
+        assert_ne!(other.event_name("od"), news.event_name("od"));
+    }
+
+    #[test]
+    fn recovery_is_news_only_after_an_error_of_the_same_time_without_readiness() {
+        let ready = |last| status(&Value::Null, "True", &json!([error("x", 1, last)]));
+        let unready = status(&Value::Null, "False", &json!([]));
+        assert!(!of_deployment(Some(&unready), &ready(20)).unwrap().is_warning);
+        assert_eq!(of_deployment(Some(&unready), &ready(5)), None);
+        assert_eq!(of_deployment(Some(&ready(20)), &ready(20)), None);
+    }
+
+    #[test]
+    fn an_endpoint_tells_its_own_failures_and_not_its_deployments() {
+        let told = |status: &str, reason: &str, message: &str| -> Vec<Condition> {
+            let at = Timestamp::from_second(0).unwrap().to_string();
+            let ready = json!([{"type": "Ready", "status": status, "reason": reason, "message": message, "lastTransitionTime": at}]);
+            serde_json::from_value(ready).unwrap()
+        };
+        let own = told("False", "ERR_5000", "OperatorPermissionDenied: no");
+        assert_eq!(of_endpoint(&[], &own).unwrap().reason, "OperatorPermissionDenied");
+        assert_eq!(of_endpoint(&own, &own), None);
+        assert_eq!(of_endpoint(&own, &told("True", "Succeeded", "fine")).unwrap().reason, "Recovered");
+        assert_eq!(of_endpoint(&[], &told("False", "ERR_1200", "deployment blue: ImageNotFound: x")), None);
+    }
+}

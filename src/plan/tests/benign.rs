@@ -175,6 +175,17 @@ fn sequences() -> Vec<(&'static str, Vec<Moment>)> {
         ),
         ("liveness failures below their threshold", vec![moment(60, ONE, [starting(50)]).with_notes(&[("a", note(55, Topic::Unhealthy, "Liveness probe failed: HTTP probe failed with statuscode: 500"))])]),
         ("a volume that was late", vec![moment(30, ONE, [starting(20)]).with_notes(&[("a", note(5, Topic::FailedMount, "MountVolume.SetUp failed for volume \"code\" : configmap \"score\" not found"))])]),
+        (
+            "a container that is made again after a fault",
+            vec![moment(30, ONE, [containers("a", &done(), &json!({
+                "restartCount": 1, "imageID": "i", "state": {"waiting": {"reason": "ContainerCreating"}},
+                "lastState": {"terminated": end(137, "OOMKilled", "")},
+            }))])],
+        ),
+        (
+            "a volume that was late, while the model is fetched",
+            vec![moment(30, ONE, [containers("a", &running(20, false), &initializing())]).with_notes(&[("a", note(5, Topic::FailedMount, "MountVolume.SetUp failed for volume \"code\" : configmap \"score\" not found"))])],
+        ),
         ("evidence from before the last change", vec![Moment { observed: false, ..moment(5, ONE, [containers("a", &done(), &crash_loop(1, "Error", "boom"))]) }]),
     ]
 }

@@ -3,19 +3,19 @@
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
+use super::waits::DEADLINE;
+
 /// The initializer's image that tests find in pods.
 pub const FETCH_IMAGE: &str = "registry.test/mooring/fetch:1";
 
 /// A running operator; it dies with this value.
-pub struct Operator {
-    child: Child,
-    admin: SocketAddr,
-}
+pub struct Operator(Child);
 
 impl Operator {
     pub fn start(namespace: &str, kubeconfig: &Path) -> Self {
@@ -23,9 +23,19 @@ impl Operator {
     }
 
     pub fn with_image(namespace: &str, kubeconfig: &Path, fetch_image: &str) -> Self {
-        let admin = free_address();
+        Self::with(namespace, kubeconfig, fetch_image, "127.0.0.1:0")
+    }
+
+    /// With an admin port that can be asked.
+    pub fn counting(namespace: &str, kubeconfig: &Path) -> (Self, Counts) {
+        // Free a moment ago; only one test does this, so that no two take the same.
+        let admin = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        (Self::with(namespace, kubeconfig, FETCH_IMAGE, &admin.to_string()), Counts(admin))
+    }
+
+    fn with(namespace: &str, kubeconfig: &Path, fetch_image: &str, admin: &str) -> Self {
         let child = Command::new(env!("CARGO_BIN_EXE_mooring-operator"))
-            .args(["run", "--gateway-host", "gateway.test", "--admin", &admin.to_string(), "--namespace", namespace])
+            .args(["run", "--gateway-host", "gateway.test", "--admin", admin, "--namespace", namespace])
             .args(["--fetch-image", fetch_image])
             .env("KUBECONFIG", kubeconfig)
             .env("MOORING_LOG_FILTER", "error,kube_client=off")
@@ -33,37 +43,49 @@ impl Operator {
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        Self { child, admin }
+        Self(child)
     }
 
     /// SIGKILL: no chance to finish anything.
     pub fn kill(&mut self) {
         // It may have ended by itself already.
-        let _ = self.child.start_kill();
+        let _ = self.0.start_kill();
     }
 
     pub async fn ended(&mut self) {
-        self.child.wait().await.unwrap();
+        self.0.wait().await.unwrap();
     }
 
-    /// What it counts.
-    pub async fn metrics(&self) -> String {
-        let mut stream = TcpStream::connect(self.admin).await.unwrap();
+    /// SIGTERM, and its end.
+    pub async fn stop(mut self) {
+        let id = self.0.id().unwrap().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
+        assert!(self.0.wait().await.unwrap().success(), "the operator ended with an error");
+    }
+}
+
+/// What an operator counts.
+pub struct Counts(SocketAddr);
+
+impl Counts {
+    /// Waits until a line is there, or is not.
+    pub async fn until(&self, line: &str, is_there: bool) {
+        let begin = Instant::now();
+        loop {
+            let answer = self.ask().await;
+            if answer.lines().any(|other| other == line) == is_there {
+                return;
+            }
+            assert!(begin.elapsed() < DEADLINE, "{line}: {answer}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn ask(&self) -> String {
+        let mut stream = TcpStream::connect(self.0).await.unwrap();
         stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: operator\r\nconnection: close\r\n\r\n").await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
         answer
     }
-
-    /// SIGTERM, and its end.
-    pub async fn stop(mut self) {
-        let id = self.child.id().unwrap().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
-        assert!(self.child.wait().await.unwrap().success(), "the operator ended with an error");
-    }
-}
-
-/// An address that nobody listens on.
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
