@@ -100,6 +100,7 @@ pub async fn run(
             filled = watch::filled(&caches) => filled?,
             () = shutdown.cancelled() => return Ok(()),
         }
+        watch::open(&watches);
         watch::start_events(&watches);
         // The queues end with their last sender.
         drop(watches);

@@ -93,6 +93,7 @@ pub(super) fn start(
         namespace: namespace.map(str::to_owned),
         caches: Arc::clone(&caches),
         queues,
+        is_open: tokio::sync::watch::Sender::new(false),
         tasks: tasks.clone(),
         shutdown: shutdown.clone(),
     };
@@ -140,6 +141,15 @@ pub(super) fn start(
     watches.namespaced(all(), secrets_writer, lean_secret, |caches, secret, _| trigger::of_secret(caches, secret));
     watches.namespaced(managed(), slices_writer, lean, |_, slice, _| trigger::by_endpoint_label(slice));
     (watches, ends)
+}
+
+/// Hands over all objects of ours to be looked at, and from now on what changes: after the caches are filled.
+pub(super) fn open(watches: &Watches) {
+    watches.is_open.send_replace(true);
+    // After that, so that nothing falls between both.
+    let all = trigger::everything(&watches.caches);
+    let mut queues = watches.queues.clone();
+    watches.tasks.spawn(async move { queues.push(all).await });
 }
 
 /// Starts the watches of Events, which are told apart by the deployments that are known: after the caches are filled.
@@ -190,6 +200,8 @@ pub(super) struct Watches {
     namespace: Option<String>,
     pub(super) caches: Arc<Caches>,
     queues: Queues,
+    /// Whether the queues have somebody who empties them.
+    is_open: tokio::sync::watch::Sender<bool>,
     tasks: TaskTracker,
     shutdown: CancellationToken,
 }
@@ -245,6 +257,7 @@ impl Watches {
         K: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug + Send + Sync + 'static,
     {
         let (caches, mut queues, shutdown) = (Arc::clone(&self.caches), self.queues.clone(), self.shutdown.clone());
+        let is_open = self.is_open.subscribe();
         let stream = watcher::watcher(api, config).default_backoff().modify(strip);
         self.tasks.spawn(async move {
             let kind = K::kind(&()).into_owned();
@@ -281,7 +294,12 @@ impl Watches {
                     }
                     watcher::Event::Init => Triggers::default(),
                 };
-                queues.push(found).await;
+                // Until the caches are filled nobody looks at anything, and a full queue would keep them from it for ever.
+                // What is kept by now is looked at when the queues open.
+                let open = *is_open.borrow();
+                if open {
+                    queues.push(found).await;
+                }
             }
         });
     }
