@@ -67,12 +67,12 @@ impl Observer {
         let pods = caches.pods.select(&namespace, |pod| has_label(pod, label::ONLINE_DEPLOYMENT, &resource));
         let uids = replica_sets.iter().map(|set| set.uid()).chain(pods.iter().map(|pod| pod.uid()));
         let notes = uids.flatten().map(|uid| (uid.clone(), caches.evidence.of(&uid))).collect();
-        let missing_pull_secrets = object.spec.environment.image_pull_secret_names.iter();
+        let pull_secrets = object.spec.environment.image_pull_secret_names.iter().map(|name| {
+            let secret = caches.secrets.get(&namespace, name);
+            (name.clone(), secret.and_then(|secret| secret.metadata.creation_timestamp.as_ref().map(|time| time.0)))
+        });
         Ok(SeenDeployment {
-            missing_pull_secrets: missing_pull_secrets
-                .filter(|name| caches.secrets.get(&namespace, name).is_none())
-                .cloned()
-                .collect(),
+            pull_secrets: pull_secrets.collect(),
             notes,
             quotas: self.quotas(&namespace),
             claims: self.claims(&namespace),

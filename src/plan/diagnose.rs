@@ -108,7 +108,7 @@ pub fn current_revision(seen: &SeenDeployment, now: Timestamp) -> Diagnosis {
                 &pod::Surroundings {
                     spec,
                     notes: notes(seen, pod.metadata.uid.as_deref()),
-                    missing_pull_secrets: &seen.missing_pull_secrets,
+                    pull_secrets: &seen.pull_secrets,
                     needs_download: template.is_some_and(downloads),
                     has_claim: template.is_some_and(has_claim),
                     now,

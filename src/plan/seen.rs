@@ -5,6 +5,8 @@ pub mod note;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::{Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -78,8 +80,9 @@ pub struct SeenDeployment {
     pub pods: Vec<Arc<Pod>>,
     /// What Events say of those pods and `ReplicaSets`, by the uid of the object.
     pub notes: BTreeMap<String, Vec<Note>>,
-    /// Secrets that `environment.imagePullSecretNames` names and that do not exist.
-    pub missing_pull_secrets: Vec<String>,
+    /// The Secrets that `environment.imagePullSecretNames` names, with the time at which each was created; `None` for
+    /// one that does not exist.
+    pub pull_secrets: BTreeMap<String, Option<Timestamp>>,
 }
 
 /// The endpoint of a deployment.

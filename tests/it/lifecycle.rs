@@ -10,8 +10,10 @@ use mooring_operator::api::endpoint::OnlineEndpoint;
 use mooring_operator::api::endpoint_route::EndpointRoute;
 use serde_json::{Value, json};
 
-use crate::support::documents::{deployment, endpoint};
+use crate::support::documents::{deployment, endpoint, with};
+use crate::support::operator::Operator;
 use crate::support::outcomes::{deployment_is, endpoint_is, gone, route_has};
+use crate::support::place::{Place, setting};
 use crate::support::stage::Stage;
 use crate::support::state;
 
@@ -32,6 +34,24 @@ async fn in_any_order_the_end_is_the_same() {
         stage.done().await;
     }
     assert_eq!(ends[0], ends[1]);
+}
+
+/// More than any queue holds: they are found before anybody looks at them.
+const MANY: usize = 300;
+
+#[tokio::test]
+async fn an_operator_that_finds_many_objects_looks_at_all_of_them() {
+    let place = Place::new("many").await;
+    let names: Vec<String> = (0..MANY).map(|index| format!("lonely-{index}")).collect();
+    for name in &names {
+        place.apply(with(deployment("blue", "good:1"), "/metadata/name", json!(name))).await;
+    }
+    let operator = Operator::start(&place.namespace, setting("MOORING_TEST_KUBECONFIG").as_ref());
+    for name in &names {
+        deployment_is(&place, name, "EndpointNotFound").await;
+    }
+    operator.stop().await;
+    place.done().await;
 }
 
 #[tokio::test]

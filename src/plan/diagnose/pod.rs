@@ -1,5 +1,7 @@
 //! One pod: how far it is in each stage and what is wrong with it.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     ContainerState, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, Pod, PodCondition,
@@ -40,8 +42,8 @@ pub struct Surroundings<'a> {
     pub spec: &'a OnlineDeploymentSpec,
     /// What Events say of the pod.
     pub notes: &'a [Note],
-    /// Secrets for pulling that do not exist.
-    pub missing_pull_secrets: &'a [String],
+    /// The Secrets for pulling, with the time at which each was created.
+    pub pull_secrets: &'a BTreeMap<String, Option<Timestamp>>,
     /// Whether there is anything to download.
     pub needs_download: bool,
     /// Whether one of its volumes is a claim.
@@ -176,12 +178,19 @@ fn waits(case: &Case<'_>, status: &ContainerStatus, container: &'static str) -> 
         return None;
     }
     let fault = if image::is_pull_failure(why) {
+        let of_this = |note: &&Note| note.topic == Topic::FailedPull && note.container.as_deref() == Some(container);
+        let pull = latest(case.around.notes.iter().filter(of_this));
         if image::is_bare_back_off(message) {
-            let of_this =
-                |note: &&Note| note.topic == Topic::FailedPull && note.container.as_deref() == Some(container);
-            message = latest(case.around.notes.iter().filter(of_this)).map_or(message, |note| note.text.as_str());
+            message = pull.map_or(message, |note| note.text.as_str());
         }
-        let (reason, text) = image::cause(why, message, case.around.missing_pull_secrets);
+        // One that came after the pull was missing for it; the kubelet tries again with it.
+        let missed = |created: &Option<Timestamp>| match (created, pull) {
+            (Some(created), Some(pull)) => *created > pull.last,
+            (created, _) => created.is_none(),
+        };
+        let secrets = case.around.pull_secrets.iter().filter(|(_, created)| missed(created));
+        let missing: Vec<String> = secrets.map(|(name, _)| name.clone()).collect();
+        let (reason, text) = image::cause(why, message, &missing);
         Fault::new(reason, &text)
     } else {
         Fault::new(start::cause(why, message)?, message)
@@ -301,7 +310,7 @@ mod tests {
         let around = Surroundings {
             spec: &spec,
             notes: &[],
-            missing_pull_secrets: &[],
+            pull_secrets: &BTreeMap::new(),
             needs_download: true,
             has_claim: false,
             now: Timestamp::from_second(1_000).unwrap(),

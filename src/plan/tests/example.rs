@@ -80,7 +80,7 @@ pub(super) fn seen_deployment(object: OnlineDeployment) -> SeenDeployment {
         notes: BTreeMap::new(),
         quotas: Vec::new(),
         claims: Claims::default(),
-        missing_pull_secrets: Vec::new(),
+        pull_secrets: BTreeMap::new(),
         object: Arc::new(object),
     }
 }

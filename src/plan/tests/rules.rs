@@ -304,6 +304,23 @@ fn an_old_kubelets_back_off_is_explained_by_its_event() {
 }
 
 #[test]
+fn a_pull_secret_is_missing_for_the_pull_before_it_came() {
+    let object = object();
+    let refused = containers("a", &done(), &waiting("ErrImagePull", "unauthorized"));
+    let pull = ("a", note(5, Topic::FailedPull, "Failed to pull image \"x\": unauthorized"));
+    let told = |created: Option<i64>| {
+        let moment = moment(9, ONE, [refused.clone()]).with_notes(std::slice::from_ref(&pull));
+        let mut seen = super::world::seen(&object, &moment);
+        seen.pull_secrets = [("regcred".to_owned(), created.map(time))].into();
+        let plan = crate::plan::deployment::plan(time(9), &super::example::config(), &seen);
+        plan.status.error.unwrap().reason
+    };
+    assert_eq!(told(None), "ImagePullSecretMissing");
+    assert_eq!(told(Some(7)), "ImagePullSecretMissing");
+    assert_eq!(told(Some(3)), "ImagePullUnauthorized");
+}
+
+#[test]
 fn an_evicted_instance_is_told_until_another_is_ready() {
     let evicted = pod(
         "a",
