@@ -22,6 +22,16 @@ pub(super) struct Triggers {
     pub(super) quotas: Vec<ObjectRef<Guarded<ComputeQuota>>>,
 }
 
+impl Triggers {
+    /// Both.
+    pub(super) fn and(mut self, other: Self) -> Self {
+        self.endpoints.extend(other.endpoints);
+        self.deployments.extend(other.deployments);
+        self.quotas.extend(other.quotas);
+        self
+    }
+}
+
 /// Whether an object is there or gone.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Change {
@@ -48,28 +58,26 @@ pub(super) fn of_endpoint(caches: &Caches, endpoint: &Guarded<OnlineEndpoint>) -
     let deployments = references(caches.deployments.store(), |deployment| {
         deployment.namespace() == endpoint.namespace() && names_endpoint(deployment, &endpoint.name_any())
     });
-    Triggers { endpoints: vec![ObjectRef::from_obj(endpoint)], deployments, quotas: quotas_of(caches, endpoint) }
+    Triggers { endpoints: vec![ObjectRef::from_obj(endpoint)], deployments, quotas: Vec::new() }
+        .and(of_share(caches, endpoint))
 }
 
 pub(super) fn of_deployment(caches: &Caches, deployment: &Guarded<OnlineDeployment>, change: Change) -> Triggers {
     let namespace = deployment.namespace().unwrap_or_default();
-    let quotas = quotas_of(caches, deployment);
-    let mut triggers = Triggers { endpoints: Vec::new(), deployments: vec![ObjectRef::from_obj(deployment)], quotas };
-    match &deployment.0 {
-        Ok(readable) => {
-            let endpoint = &readable.spec.endpoint_name;
-            triggers.endpoints.push(ObjectRef::new(endpoint).within(&namespace));
-            if change == Change::Gone {
-                // A namesake that had to wait may take its place.
-                triggers.deployments.extend(references(caches.deployments.store(), |other| {
-                    other.namespace().as_ref() == Some(&namespace) && names_endpoint(other, endpoint)
-                }));
-            }
+    let mut triggers = of_share(caches, deployment);
+    triggers.deployments.push(ObjectRef::from_obj(deployment));
+    if let Ok(readable) = &deployment.0 {
+        let endpoint = &readable.spec.endpoint_name;
+        triggers.endpoints.push(ObjectRef::new(endpoint).within(&namespace));
+        if change == Change::Gone {
+            // A namesake that had to wait may take its place.
+            triggers.deployments.extend(references(caches.deployments.store(), |other| {
+                other.namespace().as_ref() == Some(&namespace) && names_endpoint(other, endpoint)
+            }));
         }
-        Err(_) => {
-            triggers.endpoints =
-                references(caches.endpoints.store(), |endpoint| endpoint.namespace().as_ref() == Some(&namespace));
-        }
+    } else {
+        let here = |endpoint: &Guarded<OnlineEndpoint>| endpoint.namespace().as_ref() == Some(&namespace);
+        triggers.endpoints.extend(references(caches.endpoints.store(), here));
     }
     triggers
 }
@@ -78,14 +86,24 @@ pub(super) fn names_endpoint(deployment: &Guarded<OnlineDeployment>, endpoint: &
     deployment.0.as_ref().is_ok_and(|deployment| deployment.spec.endpoint_name == endpoint)
 }
 
-/// The quotas that an object may count in.
-pub(super) fn quotas_of<K: Resource>(caches: &Caches, object: &K) -> Vec<ObjectRef<Guarded<ComputeQuota>>> {
-    references(caches.quotas.store(), |quota| quota.meta().namespace == object.meta().namespace)
-}
-
 /// The quota itself, and those who wait for it: what it allows, or what others use of it, has changed.
 pub(super) fn of_quota(caches: &Caches, quota: &Guarded<ComputeQuota>) -> Triggers {
-    let here = |metadata: &ObjectMeta| metadata.namespace.as_ref() == quota.meta().namespace.as_ref();
+    let mut triggers = waiting_for_quota(caches, quota.meta());
+    triggers.quotas.push(ObjectRef::from_obj(quota));
+    triggers
+}
+
+/// The quotas that an object counts in, and those who wait for them: it may take another share of them now, or none.
+pub(super) fn of_share<K: Resource>(caches: &Caches, object: &K) -> Triggers {
+    let quotas = references(caches.quotas.store(), |quota| quota.meta().namespace == object.meta().namespace);
+    if quotas.is_empty() {
+        return Triggers::default();
+    }
+    Triggers { quotas, ..waiting_for_quota(caches, object.meta()) }
+}
+
+fn waiting_for_quota(caches: &Caches, neighbour: &ObjectMeta) -> Triggers {
+    let here = |metadata: &ObjectMeta| metadata.namespace == neighbour.namespace;
     let waits = |deployment: &OnlineDeployment| {
         let error = deployment.status.as_ref().and_then(|status| status.error.as_ref());
         error.is_some_and(|error| error.code == Code::Err1100)
@@ -97,7 +115,7 @@ pub(super) fn of_quota(caches: &Caches, quota: &Guarded<ComputeQuota>) -> Trigge
     Triggers {
         endpoints: references(caches.endpoints.store(), |it| here(it.meta()) && it.0.as_ref().is_ok_and(failed)),
         deployments: references(caches.deployments.store(), |it| here(it.meta()) && it.0.as_ref().is_ok_and(waits)),
-        quotas: vec![ObjectRef::from_obj(quota)],
+        quotas: Vec::new(),
     }
 }
 

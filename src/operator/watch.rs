@@ -105,13 +105,11 @@ pub(super) fn start(
         trigger::of_instance_type(caches, &kind.name_any())
     });
     watches.namespaced(all(), quotas_writer, lean, |caches, quota, _| trigger::of_quota(caches, quota));
-    watches.namespaced(managed(), routes_writer, lean, |caches, route, _| Triggers {
-        quotas: trigger::quotas_of(caches, route),
-        ..trigger::by_endpoint_label(route)
+    watches.namespaced(managed(), routes_writer, lean, |caches, route, _| {
+        trigger::by_endpoint_label(route).and(trigger::of_share(caches, route))
     });
-    watches.namespaced(managed(), kubernetes_deployments_writer, lean, |caches, object, _| Triggers {
-        quotas: trigger::quotas_of(caches, object),
-        ..trigger::by_deployment_label(object)
+    watches.namespaced(managed(), kubernetes_deployments_writer, lean, |caches, object, _| {
+        trigger::by_deployment_label(object).and(trigger::of_share(caches, object))
     });
     watches.namespaced(managed(), replica_sets_writer, lean_set, |caches, set, change| {
         trigger::forget(caches, set, change);
