@@ -4,7 +4,10 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends at the first surprise")]
 
+mod benign;
+mod faults;
 mod outage;
+mod redaction;
 mod rollout;
 mod sample;
 mod support;

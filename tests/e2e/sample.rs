@@ -4,9 +4,9 @@ use std::fmt::Debug;
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{Pod, Secret, Service, ServiceAccount};
 use kube::Resource;
-use kube::api::{Api, DeleteParams, ListParams, LogParams, Patch, PatchParams};
+use kube::api::{ListParams, LogParams};
 use kube_runtime::wait::await_condition;
 use mooring_operator::api::deployment::OnlineDeployment;
 use mooring_operator::api::endpoint::OnlineEndpoint;
@@ -14,6 +14,7 @@ use mooring_operator::api::endpoint_route::EndpointRoute;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use crate::support::claim;
 use crate::support::documents::{abrupt, endpoint, file, score_code, sklearn};
 use crate::support::place::{Place, setting};
 use crate::support::scoring::Scorer;
@@ -21,44 +22,6 @@ use crate::support::waits::DEADLINE;
 
 /// Two flowers of the iris data set: the first of the first kind, the last of the last.
 const FLOWERS: &str = r#"{"data": [[5.1, 3.5, 1.4, 0.2], [5.9, 3.0, 5.1, 1.8]]}"#;
-
-/// Makes the folder `MOORING_TEST_MODELS` of the machine a claim of this namespace, as an administrator would.
-async fn models_claim(place: &Place) {
-    let name = format!("{}-models", place.namespace);
-    let volumes: Api<PersistentVolume> = Api::all(place.client.clone());
-    let volume = json!({
-        "apiVersion": "v1",
-        "kind": "PersistentVolume",
-        "metadata": {"name": name},
-        "spec": {
-            "capacity": {"storage": "1Gi"},
-            "accessModes": ["ReadWriteMany"],
-            "storageClassName": "",
-            "persistentVolumeReclaimPolicy": "Retain",
-            "claimRef": {"namespace": place.namespace, "name": "models"},
-            "hostPath": {"path": setting("MOORING_TEST_MODELS"), "type": "Directory"},
-        },
-    });
-    volumes.patch(&name, &PatchParams::apply("e2e"), &Patch::Apply(&volume)).await.unwrap();
-    place
-        .apply(json!({
-            "apiVersion": "v1",
-            "kind": "PersistentVolumeClaim",
-            "metadata": {"name": "models"},
-            "spec": {
-                "accessModes": ["ReadWriteMany"],
-                "storageClassName": "",
-                "volumeName": name,
-                "resources": {"requests": {"storage": "1Gi"}},
-            },
-        }))
-        .await;
-    place
-        .until("models", "bound", |claim: Option<&PersistentVolumeClaim>| {
-            claim.and_then(|claim| claim.status.as_ref()?.phase.as_deref()) == Some("Bound")
-        })
-        .await;
-}
 
 /// Trains the sample's model with the scikit-learn that serves it, into the folder `iris/model` of the claim.
 async fn train(place: &Place) {
@@ -114,15 +77,10 @@ async fn run_to_the_end(place: &Place, document: Value) -> String {
     place.api::<Pod>().logs(&name, &LogParams::default()).await.unwrap()
 }
 
-async fn remove_models(place: &Place) {
-    let volumes: Api<PersistentVolume> = Api::all(place.client.clone());
-    volumes.delete(&format!("{}-models", place.namespace), &DeleteParams::default()).await.unwrap();
-}
-
 #[tokio::test]
 async fn a_model_folder_and_a_score_py_written_for_azure_ml_answer_through_the_gateway() {
     let place = Place::new("sample").await;
-    models_claim(&place).await;
+    claim::of_models(&place).await;
     train(&place).await;
     place.apply(score_code()).await;
     place.apply(endpoint("iris", &json!({"blue": 100}))).await;
@@ -141,7 +99,7 @@ async fn a_model_folder_and_a_score_py_written_for_azure_ml_answer_through_the_g
     assert_eq!(scorer.score(FLOWERS, Some("nobody")).await.unwrap().status, 404);
     let broken = scorer.score("no json", None).await.unwrap();
     assert_eq!(broken.status, 424, "{}", broken.body);
-    remove_models(&place).await;
+    claim::remove(&place).await;
     place.done().await;
 }
 

@@ -1,17 +1,20 @@
 //! What the tests on a whole cluster share.
 
+pub mod claim;
 pub mod documents;
+pub mod evidence;
+pub mod history;
+pub mod instance_type;
 mod instances;
 pub mod load;
-#[expect(dead_code, reason = "for the tests of the node's faults, which are to come")]
 pub mod node;
 #[path = "../support/place.rs"]
 pub mod place;
-#[expect(dead_code, reason = "for the tests of the node's faults, which are to come")]
 pub mod registry;
 pub mod scoring;
 mod server;
-#[expect(dead_code, reason = "for the tests of the node's faults, which are to come")]
+mod states;
 pub mod store;
+pub mod trial;
 #[path = "../support/waits.rs"]
 pub mod waits;

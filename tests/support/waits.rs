@@ -45,6 +45,11 @@ impl Place {
             })
             .await;
         }
+        self.until_ready(endpoint).await;
+    }
+
+    /// Waits until an endpoint is `Ready` for its current generation.
+    pub async fn until_ready(&self, endpoint: &str) {
         self.until(endpoint, "Ready", |object: Option<&OnlineEndpoint>| {
             object.is_some_and(|object| {
                 let conditions = object.status.as_ref().map(|status| status.conditions.as_slice());

@@ -74,3 +74,23 @@ pub fn score_code() -> Value {
 pub fn file(path: &str) -> String {
     std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
 }
+
+/// A custom container that fails in the way that `fault` names; see `tests/e2e/images/faulty/server.py`.
+pub fn faulty(fault: &str) -> Value {
+    let document = abrupt("iris", "blue", &setting("MOORING_TEST_FAULTY_IMAGE"), 1);
+    changed(document, json!({"spec": {"environmentVariables": [{"name": "FAULT", "value": fault}]}}))
+}
+
+/// A document with some of its fields set: objects are merged, everything else takes the place of what was there.
+pub fn changed(mut document: Value, fields: Value) -> Value {
+    match (&mut document, fields) {
+        (Value::Object(old), Value::Object(new)) => {
+            for (name, value) in new {
+                let before = old.remove(&name).unwrap_or(Value::Null);
+                old.insert(name, changed(before, value));
+            }
+            document
+        }
+        (_, new) => new,
+    }
+}

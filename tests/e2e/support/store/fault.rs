@@ -15,8 +15,6 @@ pub enum Fault {
     WrongKey,
     /// 404 `NoSuchKey`, also for an object that is there.
     NotFound,
-    /// 404 `NoSuchBucket`, also for a bucket that is there.
-    BucketNotFound,
     /// 500.
     Broken,
     /// 503 `SlowDown`, with the wish for a pause of a second.
@@ -44,7 +42,6 @@ impl Fault {
                 "The AWS Access Key Id you provided does not exist in our records.",
             ),
             Self::NotFound => super::answers::no_such_key(),
-            Self::BucketNotFound => super::answers::no_such_bucket(),
             Self::Broken => refuse(500, None, "InternalError", "We encountered an internal error. Please try again."),
             Self::Throttled => refuse(503, Some(("retry-after", "1")), "SlowDown", "Please reduce your request rate."),
             Self::Stalled | Self::Corrupt => return None,
