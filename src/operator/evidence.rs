@@ -7,8 +7,8 @@ use k8s_openapi::api::core::v1::Event;
 use kube::ResourceExt;
 use kube_runtime::watcher;
 
-use super::cache::{Cache, Guarded};
-use crate::api::deployment::OnlineDeployment;
+use super::cache::Caches;
+use crate::api::label;
 use crate::plan::seen::note::{Note, Topic};
 
 /// Notes that are kept of one object: its latest.
@@ -30,9 +30,9 @@ pub(super) struct Evidence(Mutex<HashMap<String, BTreeMap<Name, Note>>>);
 
 impl Evidence {
     /// Keeps an Event when it is one of ours, and says whether it is.
-    fn take(&self, event: &Event, deployments: &Cache<Guarded<OnlineDeployment>>) -> bool {
+    fn take(&self, event: &Event, caches: &Caches) -> bool {
         let (Some(uid), Some(note)) = (&event.involved_object.uid, note(event)) else { return false };
-        if deployment_of(event, deployments).is_none() {
+        if deployment_of(event, caches).is_none() {
             return false;
         }
         let mut notes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -78,17 +78,13 @@ pub(super) struct Follower {
 }
 
 impl Follower {
-    pub(super) fn follow(
-        &mut self,
-        event: &watcher::Event<Event>,
-        evidence: &Evidence,
-        deployments: &Cache<Guarded<OnlineDeployment>>,
-    ) {
+    pub(super) fn follow(&mut self, event: &watcher::Event<Event>, caches: &Caches) {
+        let evidence = &caches.evidence;
         let key = |event: &Event| (event.involved_object.uid.clone(), event.name_any());
         match event {
             watcher::Event::Init => self.listed.clear(),
             watcher::Event::InitApply(event) => {
-                if evidence.take(event, deployments) {
+                if evidence.take(event, caches) {
                     self.listed.insert(key(event));
                 }
             }
@@ -97,7 +93,7 @@ impl Follower {
                 self.known = std::mem::take(&mut self.listed);
             }
             watcher::Event::Apply(event) => {
-                if evidence.take(event, deployments) {
+                if evidence.take(event, caches) {
                     self.known.insert(key(event));
                 }
             }
@@ -109,14 +105,21 @@ impl Follower {
     }
 }
 
-/// The deployment that an Event's object belongs to: pods and `ReplicaSets` carry its name in front of theirs.
-pub(super) fn deployment_of(event: &Event, deployments: &Cache<Guarded<OnlineDeployment>>) -> Option<String> {
+/// The deployment that an Event's object belongs to: by the object's label, or, when the object is not heard of yet, by
+/// its name, which has the deployment's in front (cut off where that is very long).
+pub(super) fn deployment_of(event: &Event, caches: &Caches) -> Option<String> {
     let (namespace, name) = (event.involved_object.namespace.as_deref()?, event.involved_object.name.as_deref()?);
+    let pod = caches.pods.get(namespace, name).map(|pod| pod.labels().get(label::ONLINE_DEPLOYMENT).cloned());
+    let set =
+        || caches.replica_sets.get(namespace, name).map(|set| set.labels().get(label::ONLINE_DEPLOYMENT).cloned());
+    if let Some(deployment) = pod.or_else(set) {
+        return deployment;
+    }
     // DEPLOYMENT-HASH-POD, and every part before a hyphen may be the whole name of another.
     name.match_indices('-')
         .rev()
         .filter_map(|(at, _)| name.get(..at))
-        .find(|prefix| deployments.get(namespace, prefix).is_some())
+        .find(|prefix| caches.deployments.get(namespace, prefix).is_some())
         .map(str::to_owned)
 }
 

@@ -137,7 +137,7 @@ pub(super) fn forget<K: Resource>(caches: &Caches, object: &K, change: Change) {
 
 pub(super) fn of_event(caches: &Caches, event: &Event) -> Triggers {
     let namespace = event.involved_object.namespace.clone().unwrap_or_default();
-    let deployment = evidence::deployment_of(event, &caches.deployments);
+    let deployment = evidence::deployment_of(event, caches);
     let deployments = deployment.map(|name| ObjectRef::new(&name).within(&namespace)).into_iter().collect();
     Triggers { deployments, ..Triggers::default() }
 }

@@ -156,7 +156,7 @@ pub(super) fn start_events(watches: &Watches) {
         let config = watcher::Config::default().fields(selector);
         let (mut follower, caches) = (Follower::default(), Arc::clone(&watches.caches));
         let follow = move |event: &watcher::Event<Event>| {
-            follower.follow(event, &caches.evidence, &caches.deployments);
+            follower.follow(event, &caches);
         };
         watches.follow(watches.api(), config, follow, lean, |caches, event, _| trigger::of_event(caches, event));
     }
