@@ -71,15 +71,15 @@ fn of_script(exception: &traceback::Exception<'_>) -> Option<(Reason, String)> {
     };
     let place = exception.frame.map(|frame| {
         let within = if frame.function.is_empty() { String::new() } else { format!(", in {}", frame.function) };
-        format!(" ({}, line {}{within})", without_version(frame.file), frame.line)
+        format!(" ({}, line {}{within})", frame.file, frame.line)
     });
-    Some((reason, format!("{}{}", exception.line, place.unwrap_or_default())))
+    Some((reason, without_versions(&format!("{}{}", exception.line, place.unwrap_or_default()))))
 }
 
-/// A path without the folder in which the kubelet keeps one version of a `ConfigMap`: `/..2026_11_24_12_32_39.31040/`.
-fn without_version(path: &str) -> String {
-    let kept = path.split('/').filter(|part| !part.starts_with(".."));
-    kept.collect::<Vec<_>>().join("/")
+/// A text without the folders in which the kubelet keeps the versions of a `ConfigMap`: `/..2026_11_24_12_32_39.31040/`.
+fn without_versions(text: &str) -> String {
+    let version = |part: &&str| part.starts_with("..2") && part.contains('_');
+    text.split('/').filter(|part| !version(part)).collect::<Vec<_>>().join("/")
 }
 
 /// Older servers call what is not there: `module 'score' has no attribute 'run'`.
@@ -107,4 +107,19 @@ pub fn signal(exit_code: i32) -> Option<&'static str> {
         31 => "SIGSYS, a system call that is not allowed",
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_script_of_a_config_map_is_named_as_the_user_knows_it() {
+        let log = "Traceback (most recent call last):\n  File \"/lib/python3.11/x.py\", line 90, in load_script\nx.UserScriptError: \
+                   User script at /var/azureml-app/bad/..2026_11_24_13_05_45.741287647/score.py does not have a run() function \
+                   defined.\n";
+        let (reason, facts) = cause(3, "Error", log).unwrap();
+        assert_eq!(reason, Reason::UserScriptFunctionNotFound);
+        assert!(facts.contains(" /var/azureml-app/bad/score.py does not have"), "{facts}");
+    }
 }

@@ -149,7 +149,10 @@ fn ended_by_node(case: &Case<'_>) -> Option<Fault> {
     let done = !case.around.needs_download
         || case.server.and_then(|server| server.state.as_ref()).is_some_and(|state| state.waiting.is_none())
         || initializer_done(case);
-    eviction::cause(why, message, done).map(|reason| Fault::new(reason, message.trim()))
+    let reason = eviction::cause(why, message, done)?;
+    let what =
+        if reason == Reason::ArtifactDiskFull { "the node ended it while model and code were fetched: " } else { "" };
+    Some(Fault::new(reason, &format!("{what}{}", message.trim())))
 }
 
 fn initializer_done(case: &Case<'_>) -> bool {
