@@ -13,8 +13,7 @@ use kube::{Client, Resource, ResourceExt};
 use kube_runtime::reflector::ObjectRef;
 use serde::de::DeserializeOwned;
 
-use super::cache::Guarded;
-use super::cache::{Cache, Caches, has_label};
+use super::cache::{Cache, Caches, Guarded, has_label};
 use crate::api::compute_quota::ComputeQuota;
 use crate::api::deployment::OnlineDeployment;
 use crate::api::endpoint::OnlineEndpoint;

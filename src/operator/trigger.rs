@@ -47,7 +47,7 @@ pub(super) fn everything(caches: &Caches) -> Triggers {
     }
 }
 
-pub(super) fn references<K>(store: &Store<K>, keep: impl Fn(&K) -> bool) -> Vec<ObjectRef<K>>
+fn references<K>(store: &Store<K>, keep: impl Fn(&K) -> bool) -> Vec<ObjectRef<K>>
 where
     K: Resource<DynamicType = ()> + Clone + 'static,
 {
@@ -55,9 +55,7 @@ where
 }
 
 pub(super) fn of_endpoint(caches: &Caches, endpoint: &Guarded<OnlineEndpoint>) -> Triggers {
-    let deployments = references(caches.deployments.store(), |deployment| {
-        deployment.namespace() == endpoint.namespace() && names_endpoint(deployment, &endpoint.name_any())
-    });
+    let deployments = deployments_of(caches, endpoint.namespace().as_deref(), &endpoint.name_any());
     Triggers { endpoints: vec![ObjectRef::from_obj(endpoint)], deployments, quotas: Vec::new() }
         .and(of_share(caches, endpoint))
 }
@@ -71,9 +69,7 @@ pub(super) fn of_deployment(caches: &Caches, deployment: &Guarded<OnlineDeployme
         triggers.endpoints.push(ObjectRef::new(endpoint).within(&namespace));
         if change == Change::Gone {
             // A namesake that had to wait may take its place.
-            triggers.deployments.extend(references(caches.deployments.store(), |other| {
-                other.namespace().as_ref() == Some(&namespace) && names_endpoint(other, endpoint)
-            }));
+            triggers.deployments.extend(deployments_of(caches, Some(&namespace), endpoint));
         }
     } else {
         let here = |endpoint: &Guarded<OnlineEndpoint>| endpoint.namespace().as_ref() == Some(&namespace);
@@ -82,8 +78,23 @@ pub(super) fn of_deployment(caches: &Caches, deployment: &Guarded<OnlineDeployme
     triggers
 }
 
-pub(super) fn names_endpoint(deployment: &Guarded<OnlineDeployment>, endpoint: &str) -> bool {
-    deployment.0.as_ref().is_ok_and(|deployment| deployment.spec.endpoint_name == endpoint)
+/// The deployments that name an endpoint.
+fn deployments_of(
+    caches: &Caches,
+    namespace: Option<&str>,
+    endpoint: &str,
+) -> Vec<ObjectRef<Guarded<OnlineDeployment>>> {
+    references(caches.deployments.store(), |other| {
+        other.meta().namespace.as_deref() == namespace
+            && other.0.as_ref().is_ok_and(|deployment| deployment.spec.endpoint_name == endpoint)
+    })
+}
+
+/// The endpoint that it was made for, and the deployments whose first instances wait for it.
+pub(super) fn of_service_account<K: Resource>(caches: &Caches, account: &K) -> Triggers {
+    let endpoint = account.labels().get(label::ENDPOINT).map(String::as_str).unwrap_or_default();
+    let deployments = deployments_of(caches, account.meta().namespace.as_deref(), endpoint);
+    Triggers { deployments, ..by_endpoint_label(account) }
 }
 
 /// The quota itself, and those who wait for it: what it allows, or what others use of it, has changed.

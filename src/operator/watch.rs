@@ -127,13 +127,7 @@ pub(super) fn start(
         }
     });
     watches.namespaced(managed(), service_accounts_writer, lean, |caches, account, _| {
-        let namespace = account.namespace();
-        let endpoint = account.labels().get(label::ENDPOINT).cloned().unwrap_or_default();
-        // First instances wait for it.
-        let deployments = trigger::references(caches.deployments.store(), |deployment| {
-            deployment.namespace() == namespace && trigger::names_endpoint(deployment, &endpoint)
-        });
-        Triggers { deployments, ..trigger::by_endpoint_label(account) }
+        trigger::of_service_account(caches, account)
     });
     // All Secrets, since users bring their own keys under any name; of each only its name and version are kept.
     watches.namespaced(all(), secrets_writer, lean_secret, |caches, secret, _| trigger::of_secret(caches, secret));

@@ -89,10 +89,7 @@ impl DeploymentClaim {
 /// # Errors
 /// The first quota that does not allow what the deployment asks for.
 pub fn check_deployment(quotas: &[Quota], claims: &Claims, name: &str) -> Result<(), Problem> {
-    quotas.iter().try_for_each(|quota| match grant(quota, claims).refused.remove(&Claimant::Deployment(name)) {
-        Some(problem) => Err(problem),
-        None => Ok(()),
-    })
+    check(quotas, claims, Claimant::Deployment(name))
 }
 
 /// Checks one endpoint against the quotas of its namespace.
@@ -100,10 +97,11 @@ pub fn check_deployment(quotas: &[Quota], claims: &Claims, name: &str) -> Result
 /// # Errors
 /// The first quota that does not allow another endpoint.
 pub fn check_endpoint(quotas: &[Quota], claims: &Claims, name: &str) -> Result<(), Problem> {
-    quotas.iter().try_for_each(|quota| match grant(quota, claims).refused.remove(&Claimant::Endpoint(name)) {
-        Some(problem) => Err(problem),
-        None => Ok(()),
-    })
+    check(quotas, claims, Claimant::Endpoint(name))
+}
+
+fn check(quotas: &[Quota], claims: &Claims, claimant: Claimant<'_>) -> Result<(), Problem> {
+    quotas.iter().try_for_each(|quota| grant(quota, claims).refused.remove(&claimant).map_or(Ok(()), Err))
 }
 
 /// What is used of a quota.

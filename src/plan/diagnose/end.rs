@@ -25,9 +25,10 @@ pub fn cause(exit_code: i32, reason: &str, log: &str) -> Option<(Reason, String)
     if let Some(reason) = exec_failure(last_line) {
         return Some((reason, last_line.to_owned()));
     }
-    Some(traceback::last(log).and_then(|exception| of_script(&exception)).unwrap_or_else(|| {
+    let exception = traceback::last(log);
+    Some(exception.as_ref().and_then(of_script).unwrap_or_else(|| {
         let name = signal(exit_code).map(|name| format!(" ({name})")).unwrap_or_default();
-        let line = traceback::last(log).map_or(last_line, |exception| exception.line);
+        let line = exception.as_ref().map_or(last_line, |exception| exception.line);
         let colon = if line.is_empty() { "" } else { ": " };
         (Reason::ContainerCrashed, format!("the inference server ended with exit code {exit_code}{name}{colon}{line}"))
     }))

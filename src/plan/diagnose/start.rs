@@ -30,7 +30,7 @@ fn of_runtime(message: &str) -> Reason {
     let parts = segment::of(&unwrapped(message));
     let any = |test: &dyn Fn(&str) -> bool| parts.iter().any(|part| test(part));
     // `exec: "NAME": WHY`, runc's words for the container's own command; mounts fail with the same WHY.
-    let exec = parts.iter().position(|part| part == "exec" || part.starts_with("exec ") || part.starts_with("exec /"));
+    let exec = parts.iter().position(|part| part == "exec" || part.starts_with("exec "));
     let why = exec.map(|at| parts.iter().skip(at)).into_iter().flatten();
     let mut why_not = why.map(|part| part.to_ascii_lowercase());
     if any(&|part| part.eq_ignore_ascii_case("exec format error")) {

@@ -80,10 +80,10 @@ pub fn of(object: &OnlineDeployment, verdict: &Verdict<'_>, now: Timestamp) -> O
     let (error, recent_errors) = errors(&previous, fault, now);
     let started = started(object, &previous, settled, now);
     let timed_out = started.as_ref().is_some_and(|started| now >= started.0 + timeout(object));
-    let state = state(object, &previous, verdict, settled, fault, counts, timed_out);
+    let timed_out = timed_out.then(|| timeout(object));
+    let facts = Facts { verdict, settled, fault, counts, wanted, phases, timed_out };
+    let state = state(object, &previous, &facts);
     let generation = object.metadata.generation;
-    let facts =
-        Facts { verdict, settled, fault, counts, wanted, phases, timed_out: timed_out.then(|| timeout(object)) };
     let drafts = drafts(&facts, state);
     let selector: Vec<String> = label::instance_selector(object.metadata.name.as_deref().unwrap_or_default())
         .into_iter()
@@ -155,23 +155,16 @@ const fn finished() -> Phases {
     Phases { system_setup: done, user_container_image_pull: done, model_download: done, user_container_start: done }
 }
 
-fn state(
-    object: &OnlineDeployment,
-    previous: &OnlineDeploymentStatus,
-    verdict: &Verdict<'_>,
-    settled: bool,
-    fault: Option<&Fault>,
-    counts: Counts,
-    timed_out: bool,
-) -> DeploymentState {
+fn state(object: &OnlineDeployment, previous: &OnlineDeploymentStatus, facts: &Facts<'_>) -> DeploymentState {
     use DeploymentState as State;
+    let Facts { verdict, settled, fault, counts, timed_out, .. } = *facts;
     if object.metadata.deletion_timestamp.is_some() {
         return State::Deleting;
     }
     if settled {
         return State::Succeeded;
     }
-    let failed = timed_out
+    let failed = timed_out.is_some()
         || matches!(verdict, Verdict::Blocked { waiting: false, .. })
         || fault.is_some_and(|fault| fault.reason.is_final());
     if failed {
@@ -257,7 +250,7 @@ struct Facts<'a> {
 
 fn drafts(facts: &Facts<'_>, state: DeploymentState) -> Vec<Draft> {
     let mut drafts = vec![ready(facts), serving(facts.counts, facts.wanted)];
-    drafts.extend(stages(facts.verdict, facts.settled, facts.fault, facts.phases));
+    drafts.extend(stages(facts));
     if state == DeploymentState::Failed {
         drafts.push(kstatus(condition::STALLED, &drafts));
     } else if !facts.settled {
@@ -314,7 +307,8 @@ fn serving(counts: Counts, wanted: i32) -> Draft {
 }
 
 /// One condition for each stage: a failed one is False with its code, those after it are Unknown.
-fn stages(verdict: &Verdict<'_>, settled: bool, fault: Option<&Fault>, phases: Phases) -> Vec<Draft> {
+fn stages(facts: &Facts<'_>) -> Vec<Draft> {
+    let Facts { verdict, settled, fault, phases, .. } = *facts;
     let Verdict::Running { needs_download, .. } = verdict else { return Vec::new() };
     let started = phases.user_container_image_pull == Phase::Succeeded
         && matches!(phases.user_container_start, Phase::InProgress | Phase::Succeeded);
