@@ -4,6 +4,7 @@
 //! `support::trial` holds what is checked of every one. A repair is mostly a change of the spec: a new instance waits
 //! for no back-off of the kubelet.
 
+mod alone;
 mod artifacts;
 mod crash;
 mod image;
