@@ -46,6 +46,7 @@ start_api_server() {
         --service-account-signing-key-file "$certificates/service-accounts.key" \
         --service-account-key-file "$certificates/service-accounts.key" \
         --service-cluster-ip-range "$service_range" \
+        --runtime-config admissionregistration.k8s.io/v1beta1=true --feature-gates MutatingAdmissionPolicy=true \
         --authorization-mode Node,RBAC --enable-admission-plugins NodeRestriction --allow-privileged \
         --audit-policy-file "$embedded/config/audit-policy.yaml" --audit-log-path "$state/audit/audit.log" \
         --audit-log-maxsize 10000

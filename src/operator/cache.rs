@@ -9,7 +9,7 @@ use kube::{Resource, ResourceExt};
 use kube_runtime::reflector::{ObjectRef, Store};
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::api::core::v1::{Pod, Secret, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{Node, Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
 use super::evidence::Evidence;
@@ -85,6 +85,8 @@ pub(super) struct Caches {
     pub(super) service_accounts: Cache<PartialObjectMeta<ServiceAccount>>,
     pub(super) secrets: Cache<PartialObjectMeta<Secret>>,
     pub(super) slices: Store<EndpointSlice>,
+    /// `None` in an operator of one namespace, which has no right to look at nodes.
+    pub(super) nodes: Option<Store<Node>>,
     pub(super) evidence: Evidence,
 }
 

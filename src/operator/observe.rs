@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{Node, Secret};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::Api;
 use kube::core::{DeserializeGuard, ObjectMeta, PartialObjectMeta};
@@ -20,6 +20,7 @@ use crate::api::endpoint::OnlineEndpoint;
 use crate::api::instance_type::{InstanceTypeSpec, built_in};
 use crate::api::{label, name};
 use crate::plan::build::secret;
+use crate::plan::diagnose::pod::is_unschedulable;
 use crate::plan::endpoint::{generates_keys, keys_secret_name};
 use crate::plan::quota::{Claims, DeploymentClaim, EndpointClaim, Quota};
 use crate::plan::seen::{Found, SeenDeployment, SeenEndpoint, SeenKeys, SeenMember, SeenOwner, is_controlled_by};
@@ -66,12 +67,18 @@ impl Observer {
         let pods = caches.pods.select(&namespace, |pod| has_label(pod, label::ONLINE_DEPLOYMENT, &resource));
         let uids = replica_sets.iter().map(|set| set.uid()).chain(pods.iter().map(|pod| pod.uid()));
         let notes = uids.flatten().map(|uid| (uid.clone(), caches.evidence.of(&uid))).collect();
+        // Who has a node does not ask for others.
+        let asks = pods.iter().any(|pod| is_unschedulable(pod));
+        let tainted = |node: &Node| node.spec.as_ref().is_some_and(|spec| spec.taints.is_some());
+        let tainted_nodes = caches.nodes.as_ref();
+        let tainted_nodes = tainted_nodes.map(|nodes| if asks { nodes.state_filter(tainted) } else { Vec::new() });
         let pull_secrets = object.spec.environment.image_pull_secret_names.iter().map(|name| {
             let secret = caches.secrets.get(&namespace, name);
             (name.clone(), secret.and_then(|secret| secret.metadata.creation_timestamp.as_ref().map(|time| time.0)))
         });
         Ok(SeenDeployment {
             pull_secrets: pull_secrets.collect(),
+            tainted_nodes,
             notes,
             quotas: self.quotas(&namespace),
             claims: self.claims(&namespace),

@@ -12,6 +12,7 @@ use crate::api::deployment::OnlineDeployment;
 use crate::api::endpoint::{EndpointState, OnlineEndpoint};
 use crate::api::label;
 use crate::catalogue::Code;
+use crate::plan::diagnose::pod::is_unschedulable;
 use crate::plan::endpoint::keys_secret_name;
 
 /// What an event means for our objects.
@@ -135,6 +136,12 @@ pub(super) fn of_instance_type(caches: &Caches, name: &str) -> Triggers {
         deployment.0.as_ref().is_ok_and(|deployment| deployment.spec.instance_type == name)
     });
     Triggers { deployments, quotas: references(caches.quotas.store(), |_| true), ..Triggers::default() }
+}
+
+/// The deployments whose instances have no node: another one may take them now, or come back.
+pub(super) fn of_node(caches: &Caches) -> Triggers {
+    let pods = caches.pods.store().state_filter(is_unschedulable);
+    pods.iter().fold(Triggers::default(), |found, pod| found.and(by_deployment_label(&**pod)))
 }
 
 /// What was said of an object that is gone says nothing more.

@@ -7,7 +7,7 @@ use futures::channel::mpsc::{self, Receiver, Sender};
 use futures::{SinkExt, TryStreamExt};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::ReplicaSet;
-use k8s_openapi::api::core::v1::{Event, Pod, Secret};
+use k8s_openapi::api::core::v1::{Event, Node, NodeSpec, Pod, Secret};
 use kube::api::Api;
 use kube::core::PartialObjectMeta;
 use kube::{Client, Resource, ResourceExt};
@@ -72,6 +72,7 @@ pub(super) fn start(
     let (service_accounts, service_accounts_writer) = store();
     let (secrets, secrets_writer) = store();
     let (slices, slices_writer) = store();
+    let (nodes, nodes_writer) = store();
     let caches = Arc::new(Caches {
         endpoints: Cache::new(endpoints),
         deployments: Cache::new(deployments),
@@ -85,6 +86,7 @@ pub(super) fn start(
         service_accounts: Cache::new(service_accounts),
         secrets: Cache::new(secrets),
         slices,
+        nodes: namespace.is_none().then_some(nodes),
         evidence: Evidence::default(),
     });
     let (queues, ends) = queues();
@@ -132,6 +134,10 @@ pub(super) fn start(
     // All Secrets, since users bring their own keys under any name; of each only its name and version are kept.
     watches.namespaced(all(), secrets_writer, lean_secret, |caches, secret, _| trigger::of_secret(caches, secret));
     watches.namespaced(managed(), slices_writer, lean, |_, slice, _| trigger::by_endpoint_label(slice));
+    if namespace.is_none() {
+        watches
+            .spawn(Api::all(client.clone()), all(), nodes_writer, lean_node, |caches, _, _| trigger::of_node(caches));
+    }
     (watches, ends)
 }
 
@@ -171,6 +177,7 @@ pub(super) async fn filled(caches: &Caches) -> Result<(), kube_runtime::reflecto
         service_accounts,
         secrets,
         slices,
+        nodes,
         evidence: _,
     } = caches;
     endpoints.store().wait_until_ready().await?;
@@ -184,7 +191,11 @@ pub(super) async fn filled(caches: &Caches) -> Result<(), kube_runtime::reflecto
     services.store().wait_until_ready().await?;
     service_accounts.store().wait_until_ready().await?;
     secrets.store().wait_until_ready().await?;
-    slices.wait_until_ready().await
+    slices.wait_until_ready().await?;
+    match nodes {
+        Some(nodes) => nodes.wait_until_ready().await,
+        None => Ok(()),
+    }
 }
 
 pub(super) struct Watches {
@@ -322,6 +333,14 @@ fn lean_set(set: &mut ReplicaSet) {
 fn lean_pod(pod: &mut Pod) {
     lean(pod);
     pod.spec = None;
+}
+
+/// Of a node only what keeps pods away is read.
+fn lean_node(node: &mut Node) {
+    lean(node);
+    node.metadata.annotations = None;
+    node.status = None;
+    node.spec = node.spec.take().map(|spec| NodeSpec { taints: spec.taints, ..NodeSpec::default() });
 }
 
 /// Name, version and owner are all that is kept of a Secret.

@@ -15,6 +15,7 @@ pub mod schedule;
 mod segment;
 pub mod start;
 pub mod tail;
+pub mod taint;
 pub mod traceback;
 pub mod volume;
 
@@ -100,6 +101,7 @@ pub fn current_revision(seen: &SeenDeployment, now: Timestamp) -> Diagnosis {
     let set = current_set(seen, deployment);
     let hash = set.and_then(|set| set.labels().get(label::POD_TEMPLATE_HASH));
     let pods = current_pods(seen, hash);
+    let taints = template.zip(seen.tainted_nodes.as_ref()).map(|(pod, nodes)| taint::of(nodes, pod));
     let looks: Vec<pod::Look> = pods
         .iter()
         .map(|pod| {
@@ -111,6 +113,7 @@ pub fn current_revision(seen: &SeenDeployment, now: Timestamp) -> Diagnosis {
                     pull_secrets: &seen.pull_secrets,
                     needs_download: template.is_some_and(downloads),
                     has_claim: template.is_some_and(has_claim),
+                    taints,
                     now,
                 },
             )

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::api::core::v1::{Pod, Secret, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{Node, Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::PartialObjectMeta;
 
@@ -78,6 +78,8 @@ pub struct SeenDeployment {
     pub replica_sets: Vec<Arc<ReplicaSet>>,
     /// The pods of all revisions.
     pub pods: Vec<Arc<Pod>>,
+    /// The nodes with taints, while a pod has no node; `None` when nodes can't be looked at.
+    pub tainted_nodes: Option<Vec<Arc<Node>>>,
     /// What Events say of those pods and `ReplicaSets`, by the uid of the object.
     pub notes: BTreeMap<String, Vec<Note>>,
     /// The Secrets that `environment.imagePullSecretNames` names, with the time at which each was created; `None` for

@@ -7,7 +7,7 @@ use mooring_operator::api::deployment::{OnlineDeployment, Phase, Phases};
 use serde_json::{Value, json};
 
 use crate::support::documents::{abrupt, changed, faulty};
-use crate::support::history::{Sighting, deployments, pods};
+use crate::support::history::{Sighting, deployments, is_ready, pods};
 use crate::support::node;
 use crate::support::place::setting;
 use crate::support::registry::{self, Registry};
@@ -31,11 +31,8 @@ async fn in_progress(trial: &Trial, stage: fn(&Phases) -> Phase) {
 fn ready_pods(seen: &[Sighting]) -> Vec<String> {
     let mut ready = Vec::new();
     for pod in pods(seen) {
-        let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
-        let is_ready = pod.metadata.deletion_timestamp.is_none()
-            && conditions.into_iter().flatten().any(|it| it.type_ == "Ready" && it.status == "True");
         ready.retain(|name| *name != pod.name_any());
-        if is_ready {
+        if pod.metadata.deletion_timestamp.is_none() && is_ready(pod) {
             ready.push(pod.name_any());
         }
     }

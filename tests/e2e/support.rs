@@ -10,6 +10,7 @@ pub mod load;
 pub mod node;
 #[path = "../support/place.rs"]
 pub mod place;
+pub mod policy;
 pub mod registry;
 pub mod scoring;
 mod server;

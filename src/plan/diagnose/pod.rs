@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{
 use kube::ResourceExt;
 
 use super::probe::Readiness;
+use super::taint::Taints;
 use super::{Fault, end, eviction, image, initializer, probe, redact, schedule, start, tail, volume};
 use crate::api::deployment::{OnlineDeploymentSpec, Phase};
 use crate::catalogue::{Reason, Stage};
@@ -48,6 +49,8 @@ pub struct Surroundings<'a> {
     pub needs_download: bool,
     /// Whether one of its volumes is a claim.
     pub has_claim: bool,
+    /// What the taints of nodes mean for it, where nodes can be looked at.
+    pub taints: Option<Taints>,
     /// The present.
     pub now: Timestamp,
 }
@@ -160,15 +163,19 @@ fn initializer_done(case: &Case<'_>) -> bool {
     end.is_some_and(|end| end.exit_code == 0)
 }
 
+/// Whether the scheduler has looked for a node and found none.
+#[must_use]
+pub fn is_unschedulable(pod: &Pod) -> bool {
+    condition_of(pod, "PodScheduled")
+        .is_some_and(|scheduled| scheduled.status == "False" && scheduled.reason.as_deref() == Some("Unschedulable"))
+}
+
 fn unschedulable(case: &Case<'_>) -> Option<Fault> {
-    let scheduled = condition_of(case.pod, "PodScheduled")?;
     // A pod that waits for others to make room has its node already.
     let nominated = case.pod.status.as_ref().is_some_and(|status| status.nominated_node_name.is_some());
-    if scheduled.status != "False" || scheduled.reason.as_deref() != Some("Unschedulable") || nominated {
-        return None;
-    }
+    let scheduled = condition_of(case.pod, "PodScheduled").filter(|_| is_unschedulable(case.pod) && !nominated)?;
     let message = scheduled.message.as_deref().unwrap_or_default();
-    schedule::cause(message).map(|reason| Fault::new(reason, message))
+    schedule::cause(message, case.around.taints).map(|reason| Fault::new(reason, message))
 }
 
 /// A container that waits because something is wrong; `None` when it only waits.
@@ -316,6 +323,7 @@ mod tests {
             pull_secrets: &BTreeMap::new(),
             needs_download: true,
             has_claim: false,
+            taints: None,
             now: Timestamp::from_second(1_000).unwrap(),
         };
         look(pod, &around)

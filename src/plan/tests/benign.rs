@@ -65,6 +65,12 @@ fn sequences() -> Vec<(&'static str, Vec<Moment>)> {
         )
     };
     let gone = "0/1 nodes are available: 1 node(s) had untolerated taint {node.kubernetes.io/unreachable: }.";
+    let unnamed = "0/2 nodes are available: 2 node(s) had untolerated taint(s). no new claims to deallocate, preemption: \
+                   0/2 nodes are available: 2 Preemption is not helpful for scheduling.";
+    let tainted =
+        |key: &str| json!({"metadata": {"name": "n"}, "spec": {"taints": [{"key": key, "effect": "NoSchedule"}]}});
+    let control_plane = tainted("node-role.kubernetes.io/control-plane");
+    let lost = tainted("node.kubernetes.io/unreachable");
     let two_sets = [set(1, &json!({})), set(2, &json!({}))];
     let new = |state: &Value| {
         let pod = containers("n", &done(), state);
@@ -126,6 +132,15 @@ fn sequences() -> Vec<(&'static str, Vec<Moment>)> {
                 ]}))]),
                 moment(950, (1, 1, 0), [with(ready("a"), "status", &json!({"conditions": [condition("PodScheduled", "True", "", "")]})), unplaced("b", gone)]),
                 moment(1000, UP, [ready("a")]),
+            ],
+        ),
+        (
+            "node lost and back, where the scheduler names no taint",
+            vec![
+                // The pod's watch may be ahead of that of the nodes.
+                moment(950, (1, 1, 0), [unplaced("b", unnamed)]).with_nodes(std::slice::from_ref(&control_plane)),
+                moment(951, (1, 1, 0), [unplaced("b", unnamed)]).with_nodes(&[control_plane, lost]),
+                moment(1000, UP, [ready("b")]),
             ],
         ),
         (

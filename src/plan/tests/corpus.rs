@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use crate::catalogue::Reason;
+use crate::plan::diagnose::taint::{Standing, Taints};
 use crate::plan::diagnose::{end, eviction, image, refusal, schedule, start, tail, volume};
 
 /// The files, each of one kind of text.
@@ -41,15 +42,30 @@ struct Line {
     #[serde(default)]
     secrets_missing: Vec<String>,
     #[serde(default)]
+    taints: String,
+    #[serde(default)]
     adversarial: bool,
     expect: String,
+}
+
+/// What the nodes show beside the scheduler's text.
+fn taints(standing: &str) -> Option<Taints> {
+    let (nodes, standing) = match standing {
+        "" => return None,
+        "behind" => (0, Standing::Elsewhere),
+        "elsewhere" => (usize::MAX, Standing::Elsewhere),
+        "selected" => (usize::MAX, Standing::Selected),
+        "passing" => (usize::MAX, Standing::Passing),
+        other => panic!("{other}"),
+    };
+    Some(Taints { nodes, standing })
 }
 
 fn found(line: &Line) -> Option<Reason> {
     let message = line.message.as_str();
     match line.kind.as_str() {
         "pull" => Some(image::cause(&line.waiting, message, &line.secrets_missing).0),
-        "schedule" => schedule::cause(message),
+        "schedule" => schedule::cause(message, taints(&line.taints)),
         "refused" => refusal::cause(message).map(|(reason, _)| reason),
         "mount" => {
             assert!(!line.event.is_empty());
@@ -88,7 +104,7 @@ fn no_text_is_too_long_or_too_odd() {
     let odd = String::from_utf8_lossy(b"\xff\xfe: \x1b[31m\x00 denied\xc3").into_owned();
     for text in [long.as_str(), &odd, "", ": ", "\"", "{", "0/1 nodes are available: ", "pods \"", "  File \""] {
         let _ = image::cause("ErrImagePull", text, &[]);
-        let _ = schedule::cause(text);
+        let _ = schedule::cause(text, None);
         let _ = refusal::cause(text);
         let _ = volume::cause(text, true);
         let _ = start::cause("StartError", text);

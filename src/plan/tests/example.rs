@@ -78,6 +78,7 @@ pub(super) fn seen_deployment(object: OnlineDeployment) -> SeenDeployment {
         replica_sets: Vec::new(),
         pods: Vec::new(),
         notes: BTreeMap::new(),
+        tainted_nodes: None,
         quotas: Vec::new(),
         claims: Claims::default(),
         pull_secrets: BTreeMap::new(),

@@ -38,7 +38,7 @@ impl Story {
         // The first version of a pod and of a note is that it does not exist.
         let pods = self.pods.iter().map(|versions| versions[next()].clone()).filter(|pod| !pod.is_null()).collect();
         let notes = self.notes.iter().flat_map(|versions| versions[..next()].to_vec()).collect();
-        Moment { at, counts, observed: true, sets: vec![set], pods, notes }
+        Moment { at, counts, observed: true, sets: vec![set], pods, notes, nodes: None }
     }
 }
 

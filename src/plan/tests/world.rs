@@ -29,16 +29,31 @@ pub(super) struct Moment {
     pub pods: Vec<Value>,
     /// What is said of an object, by its name.
     pub notes: Vec<(&'static str, Note)>,
+    /// Nodes with taints.
+    pub nodes: Option<Vec<Value>>,
 }
 
 /// A moment with these pods of the current revision.
 pub(super) fn moment(at: i64, counts: (i32, i32, i32), pods: impl Into<Vec<Value>>) -> Moment {
-    Moment { at, counts, observed: true, sets: vec![set(1, &json!({}))], pods: pods.into(), notes: Vec::new() }
+    Moment {
+        at,
+        counts,
+        observed: true,
+        sets: vec![set(1, &json!({}))],
+        pods: pods.into(),
+        notes: Vec::new(),
+        nodes: None,
+    }
 }
 
 impl Moment {
     pub fn with_notes(mut self, notes: &[(&'static str, Note)]) -> Self {
         self.notes.extend(notes.iter().cloned());
+        self
+    }
+
+    pub fn with_nodes(mut self, nodes: &[Value]) -> Self {
+        self.nodes = Some(nodes.to_vec());
         self
     }
 
@@ -199,6 +214,10 @@ pub(super) fn seen(object: &OnlineDeployment, moment: &Moment) -> SeenDeployment
         replica_sets: sets.collect(),
         pods: moment.pods.iter().map(|pod| Arc::new(serde_json::from_value(pod.clone()).unwrap())).collect(),
         notes,
+        tainted_nodes: moment
+            .nodes
+            .as_ref()
+            .map(|nodes| nodes.iter().map(|node| Arc::new(serde_json::from_value(node.clone()).unwrap())).collect()),
         ..seen_deployment(object.clone())
     }
 }

@@ -7,6 +7,7 @@ use crate::support::documents::{abrupt, changed};
 use crate::support::evidence::Shown;
 use crate::support::node;
 use crate::support::place::setting;
+use crate::support::policy;
 use crate::support::registry::{self, Fault, PASSWORD, Registry};
 use crate::support::trial::Trial;
 
@@ -197,6 +198,19 @@ async fn the_registry_fails_in_another_way() {
     trial.fails(Reason::ImagePullRateLimited, "429 Too Many Requests", Shown::Pod).await;
     registry.fail(Fault::Forbidden);
     trial.fails(Reason::ImagePullUnauthorized, "403 Forbidden", Shown::Clock).await;
+    trial.apply(pulls(&good())).await;
+    trial.heals().await;
+}
+
+#[tokio::test]
+async fn the_cluster_forbids_to_pull() {
+    let mut trial = Trial::new("image-never").await;
+    let never = r#"[JSONPatch{op: "replace", path: "/spec/containers/0/imagePullPolicy", value: "Never"}]"#;
+    policy::apply(&trial.place, never).await;
+    let absent = format!("{}/test/abrupt:nowhere", own());
+    trial.apply(pulls(&absent)).await;
+    trial.fails(Reason::ImageNeverPull, "abrupt:nowhere", Shown::Pod).await;
+    policy::remove(&trial.place).await;
     trial.apply(pulls(&good())).await;
     trial.heals().await;
 }

@@ -7,6 +7,7 @@ use crate::support::documents::{abrupt, changed};
 use crate::support::evidence::Shown;
 use crate::support::instance_type;
 use crate::support::place::setting;
+use crate::support::policy;
 use crate::support::trial::Trial;
 
 fn instance() -> Value {
@@ -160,4 +161,16 @@ async fn the_images_program_is_for_other_machines() {
     let bad = with_image("MOORING_TEST_WRONG_PLATFORM_IMAGE");
     let says = "exec format error";
     bad_spec("start-platform", bad, instance(), Reason::ImagePlatformMismatch, says, Shown::Pod).await;
+}
+
+/// The operator always gives a number for the user; a policy that takes it away leaves the image's own.
+#[tokio::test]
+async fn the_image_runs_as_root_where_none_may() {
+    let mut trial = Trial::new("start-root").await;
+    policy::apply(&trial.place, r#"[JSONPatch{op: "remove", path: "/spec/securityContext/runAsUser"}]"#).await;
+    trial.apply(with_image("MOORING_TEST_AS_ROOT_IMAGE")).await;
+    trial.fails(Reason::ContainerConfigInvalid, "runAsNonRoot", Shown::Pod).await;
+    policy::remove(&trial.place).await;
+    trial.apply(instance()).await;
+    trial.heals().await;
 }

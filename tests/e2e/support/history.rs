@@ -167,3 +167,8 @@ pub fn is_told(seen: &[Sighting], kind: &str, name: &str, type_: &str, reason: &
 pub fn has_warning(seen: &[Sighting]) -> bool {
     told(seen).any(|event| event.type_.as_deref() == Some("Warning"))
 }
+
+pub fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    conditions.into_iter().flatten().any(|it| it.type_ == "Ready" && it.status == "True")
+}
