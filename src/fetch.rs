@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod credentials;
+pub mod download;
 pub mod failure;
 pub mod mounted;
 pub mod place;
@@ -93,7 +94,7 @@ async fn put_in_place(artifact: &Artifact, patience: Patience) -> Result<Placed,
             tracing::info!("the {kind} of {shown} is mounted at {path}");
             Ok(Placed::default())
         }
-        Delivery::Download { directory, folder } => {
+        Delivery::Download { directory, folder, .. } => {
             let credentials = artifact.credentials_directory.as_deref().map(Path::new);
             let source = Source::open(&artifact.uri, credentials, patience).await?;
             tracing::info!("fetching the {kind} from {shown} ({source}) into {directory}");

@@ -57,6 +57,10 @@ pub enum Delivery {
         directory: String,
         /// Where the content of a folder goes below `directory`.
         folder: FolderPlacement,
+        /// The absolute directory, on the same filesystem, for files on their way and for what a second run has to
+        /// know. Default: a hidden folder in `directory`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        scratch: Option<String>,
     },
     /// Mounted here already by Kubernetes (absolute path of a file or folder): only looked at, never copied.
     #[serde(rename_all = "camelCase")]

@@ -184,7 +184,7 @@ mod tests {
     use crate::fetch::source::Entry;
 
     fn file(path: &str) -> Entry {
-        Entry { path: path.into(), object: Some(Object { key: path.into(), size: Some(1) }) }
+        Entry { path: path.into(), object: Some(Object { key: path.into(), size: Some(1), ..Object::default() }) }
     }
 
     fn paths(entries: Vec<Entry>, placement: FolderPlacement) -> Result<Vec<String>, Failure> {
@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_single_object_keeps_its_name() {
-        let object = Object { key: "x/model.pkl".into(), size: None };
+        let object = Object { key: "x/model.pkl".into(), ..Object::default() };
         let content = Content::Object { name: "model.pkl".into(), object };
         let places = arrange(content, FolderPlacement::SubFolder).unwrap();
         assert_eq!(places.first().unwrap().path, Path::new("model.pkl"));
@@ -215,7 +215,7 @@ mod tests {
         {
             assert_eq!(safe(path).unwrap_err().reason, Reason::ArtifactUnpackUnsafe, "{path:?}");
         }
-        let content = Content::Object { name: "a/b".into(), object: Object { key: String::new(), size: None } };
+        let content = Content::Object { name: "a/b".into(), object: Object::default() };
         assert!(arrange(content, FolderPlacement::Direct).is_err());
     }
 

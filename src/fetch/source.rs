@@ -6,14 +6,13 @@ pub mod s3;
 use std::fmt;
 use std::path::Path;
 
-use bytes::Bytes;
-use reqwest::Response;
-
 use crate::fetch::Patience;
 use crate::fetch::client;
 use crate::fetch::credentials::Folder;
+use crate::fetch::download::{Download, Span, Told};
 use crate::fetch::failure::Failure;
 use crate::fetch::uri::{self, Location};
+use crate::fetch::verify::Checksum;
 
 /// A place that artifacts come from.
 pub enum Source {
@@ -52,19 +51,24 @@ pub struct Entry {
 }
 
 /// One object of a source.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Object {
     /// What the source calls it.
     pub key: String,
     /// Bytes, where the source has told already.
     pub size: Option<u64>,
+    /// What tells this version of it from any other, where the source has told already; an entity tag or a generation.
+    pub version: Option<String>,
+    /// Digests that the source has told already.
+    pub checksums: Vec<Checksum>,
 }
 
-/// The bytes of one object, on their way.
-#[derive(Debug)]
-pub struct Download {
-    response: Response,
-    host: String,
+impl Object {
+    /// Its name for people.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        if self.key.is_empty() { "the object" } else { &self.key }
+    }
 }
 
 impl Source {
@@ -101,15 +105,28 @@ impl Source {
         }
     }
 
-    /// Asks for the bytes of `object`, once.
+    /// Asks once for the bytes of `object`, all of them or those of `span`, in the version that is known of it.
     ///
     /// # Errors
     ///
-    /// When the store does not give it.
-    pub async fn read(&self, object: &Object) -> Result<Download, Failure> {
+    /// When the store does not give them.
+    pub async fn read(&self, object: &Object, span: Option<Span>) -> Result<Download, Failure> {
         match self {
-            Self::Http(http) => http.read().await,
-            Self::S3(s3) => s3.read(&object.key).await,
+            Self::Http(http) => http.read(object, span).await,
+            Self::S3(s3) => s3.read(object, span).await,
+        }
+    }
+
+    /// Asks what there is to know of a large `object` beyond its listing, so that its parts can be verified as a whole.
+    ///
+    /// # Errors
+    ///
+    /// When the store does not tell.
+    pub async fn describe(&self, object: &Object) -> Result<Told, Failure> {
+        match self {
+            // Its first answer tells all.
+            Self::Http(_) => Ok(Told::default()),
+            Self::S3(s3) => s3.describe(object).await,
         }
     }
 }
@@ -120,27 +137,5 @@ impl fmt::Display for Source {
             Self::Http(http) => http.fmt(formatter),
             Self::S3(s3) => s3.fmt(formatter),
         }
-    }
-}
-
-impl Download {
-    fn new(response: Response) -> Self {
-        let host = client::host(response.url());
-        Self { response, host }
-    }
-
-    /// Bytes in all, when the store says so.
-    #[must_use]
-    pub fn length(&self) -> Option<u64> {
-        self.response.content_length()
-    }
-
-    /// The next bytes; `None` after the last.
-    ///
-    /// # Errors
-    ///
-    /// When the store breaks off before the end or stalls.
-    pub async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
-        self.response.chunk().await.map_err(|error| Failure::transport(error, &self.host))
     }
 }

@@ -17,7 +17,7 @@ use crate::fetch::place::{self, SCRATCH};
 use crate::fetch::progress::Progress;
 use crate::fetch::retry::persist;
 use crate::fetch::source::{Content, Object, Source};
-use crate::fetch::verify::Verifier;
+use crate::fetch::verify::{Algorithm, Checksum, Verifier};
 use crate::fetch::{Patience, Placed};
 
 /// How many files are on their way at once.
@@ -108,12 +108,15 @@ async fn stream_to(
     progress: &Progress,
     arrived: &mut u64,
 ) -> Result<(), Failure> {
-    let mut download = source.read(object).await?;
-    let length = object.size.or(download.length());
+    let mut download = source.read(object, None).await?;
+    let length = object.size.or(download.told().size);
     if object.size.is_none() {
         progress.expect(1, length);
     }
-    let mut verifier = Verifier::new(length, sha256);
+    let own = sha256.and_then(|digest| Checksum::from_hexadecimal(Algorithm::Sha256, digest));
+    let checksums: Vec<Checksum> =
+        own.iter().chain(&object.checksums).chain(&download.told().checksums).cloned().collect();
+    let mut verifier = Verifier::new(&checksums);
     let mut file = File::create(partial).await.map_err(|error| Failure::local(error, "create", partial))?;
     let so_far = |bytes: u64| match length {
         Some(length) => format!("after {bytes} of {length} bytes"),
@@ -122,10 +125,10 @@ async fn stream_to(
     while let Some(bytes) = download.next().await.map_err(|failure| failure.and(&so_far(*arrived)))? {
         verifier.see(&bytes);
         file.write_all(&bytes).await.map_err(|error| Failure::local(error, "write", partial))?;
-        *arrived = verifier.seen();
+        *arrived += bytes.len() as u64;
         progress.add(bytes.len() as u64);
     }
     file.flush().await.map_err(|error| Failure::local(error, "write", partial))?;
     file.sync_all().await.map_err(|error| Failure::local(error, "write", partial))?;
-    verifier.judge(if object.key.is_empty() { "the object" } else { &object.key })
+    verifier.judge(object.name())
 }

@@ -193,7 +193,7 @@ fn place(asked: Asked<'_>) -> Result<Placed, Problem> {
         let volume = Volume::Claim { claim: claim.to_owned(), path: path.to_owned() };
         (Delivery::Mounted { path: path_in_pod }, volume)
     } else if DOWNLOADED.contains(&scheme) {
-        (Delivery::Download { directory: directory.clone(), folder }, Volume::Empty)
+        (Delivery::Download { directory: directory.clone(), folder, scratch: None }, Volume::Empty)
     } else {
         return Err(invalid(format!(
             "has the scheme {scheme}://; known are {}:// and pvc://",

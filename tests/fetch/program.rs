@@ -41,7 +41,7 @@ impl Job {
         let artifact = Artifact {
             kind: ArtifactKind::Model,
             uri: uri.into(),
-            delivery: Delivery::Download { directory, folder: FolderPlacement::SubFolder },
+            delivery: Delivery::Download { directory, folder: FolderPlacement::SubFolder, scratch: None },
             sha256: None,
             credentials_directory: None,
             required_file: None,

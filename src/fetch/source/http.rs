@@ -7,16 +7,18 @@
 use std::fmt;
 
 use percent_encoding::percent_decode_str;
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, LOCATION};
-use reqwest::{Client, Response};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, IF_MATCH, LOCATION, RANGE};
+use reqwest::{Client, Response, StatusCode};
 use url::Url;
 
 use crate::catalogue::Reason;
 use crate::fetch::client::{host, retry_after};
 use crate::fetch::credentials::{Folder, missing};
-use crate::fetch::failure::Failure;
-use crate::fetch::source::{Content, Download, Object};
+use crate::fetch::download::{Download, Span, Told, strong_etag};
+use crate::fetch::failure::{Failure, Retry};
+use crate::fetch::source::{Content, Object};
 use crate::fetch::uri;
+use crate::fetch::verify::Checksum;
 
 /// How many redirects are followed.
 const MOST_REDIRECTS: usize = 5;
@@ -65,7 +67,7 @@ impl Http {
         let name = percent_decode_str(segment).decode_utf8().map_err(|error| {
             Failure::new(Reason::ArtifactUriInvalid, "the file name in the uri is not UTF-8").caused_by(error)
         })?;
-        Ok(Content::Object { name: name.into_owned(), object: Object { key: String::new(), size: None } })
+        Ok(Content::Object { name: name.into_owned(), object: Object::default() })
     }
 
     /// Asks for the bytes and follows redirects: at most five, never from https to http, and without credentials once
@@ -74,16 +76,20 @@ impl Http {
     /// # Errors
     ///
     /// When the server does not answer with the object.
-    pub async fn read(&self) -> Result<Download, Failure> {
+    pub async fn read(&self, object: &Object, span: Option<Span>) -> Result<Download, Failure> {
         let mut url = self.url.clone();
         let mut trusted = true;
         for _ in 0..=MOST_REDIRECTS {
-            let response = self.ask(&url, trusted).await?;
+            let response = self.ask(&url, trusted, object, span).await?;
             let status = response.status();
             let location = response.headers().get(LOCATION).filter(|_| status.is_redirection());
             let Some(location) = location else {
-                return if status.is_success() {
-                    Ok(Download::new(response))
+                return if status.is_success() || status == StatusCode::RANGE_NOT_SATISFIABLE {
+                    let told = told(response.headers());
+                    Download::new(response, object, span, told)
+                } else if status == StatusCode::PRECONDITION_FAILED {
+                    let act = format!("{} was changed while it was fetched", uri::redact(url.as_str()));
+                    Err(Failure::status(status, None, act).with_retry(Retry::Soon))
                 } else {
                     let act = format!("{} answered {status}", uri::redact(url.as_str()));
                     Err(Failure::status(status, retry_after(&response), act))
@@ -107,8 +113,14 @@ impl Http {
         ))
     }
 
-    async fn ask(&self, url: &Url, trusted: bool) -> Result<Response, Failure> {
+    async fn ask(&self, url: &Url, trusted: bool, object: &Object, span: Option<Span>) -> Result<Response, Failure> {
         let mut request = self.client.get(url.clone());
+        if let Some(span) = span {
+            request = request.header(RANGE, span.header());
+        }
+        if let Some(version) = &object.version {
+            request = request.header(IF_MATCH, version);
+        }
         if trusted {
             request = request.headers(self.headers.clone());
             if let Some((user, password)) = &self.basic {
@@ -124,6 +136,11 @@ impl fmt::Display for Http {
         let anonymous = self.headers.is_empty() && self.basic.is_none();
         formatter.write_str(if anonymous { "anonymous" } else { "with credentials" })
     }
+}
+
+/// What a web server says of its object: the tag, and the digests that stores put into headers of their own.
+fn told(headers: &HeaderMap) -> Told {
+    Told { size: None, version: strong_etag(headers), checksums: Checksum::in_headers(headers) }
 }
 
 /// Takes user name and password out of `url`.

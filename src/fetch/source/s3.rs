@@ -12,17 +12,19 @@ use std::sync::OnceLock;
 use object_store::aws::AwsAuthorizer;
 use object_store::client::{HttpRequest, HttpRequestBody};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::header::{CONTENT_LENGTH, HeaderMap};
-use reqwest::{Client, Method, Response};
+use reqwest::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, IF_MATCH, RANGE};
+use reqwest::{Client, Method, Response, StatusCode};
 use url::Url;
 
 use crate::catalogue::Reason;
 use crate::fetch::Patience;
 use crate::fetch::client::{host, read_at_most, retry_after};
+use crate::fetch::download::{Download, Span, Told, strong_etag};
 use crate::fetch::failure::{Failure, Retry};
 use crate::fetch::retry::persist;
-use crate::fetch::source::{Content, Download, Entry, Object};
+use crate::fetch::source::{Content, Entry, Object};
 use crate::fetch::uri::last_segment;
+use crate::fetch::verify::Checksum;
 use access::Access;
 use document::{ErrorDocument, ListPage};
 
@@ -34,6 +36,11 @@ const ENCODED_IN_PATH: &AsciiSet = &ENCODED.remove(b'/');
 /// characters long.
 const LONGEST_PAGE: usize = 16 << 20;
 const LONGEST_ERROR: usize = 64 << 10;
+
+/// Asks for the digests that the store keeps of an object.
+const CHECKSUM_MODE: HeaderName = HeaderName::from_static("x-amz-checksum-mode");
+const ENCRYPTION: &str = "x-amz-server-side-encryption";
+const CUSTOMER_KEY: &str = "x-amz-server-side-encryption-customer-algorithm";
 
 /// The header in which S3 says where a bucket really is.
 const BUCKET_REGION: &str = "x-amz-bucket-region";
@@ -52,7 +59,7 @@ pub struct S3 {
 /// What is asked of the store, and the right that it takes.
 #[derive(Clone, Copy)]
 enum Ask<'a> {
-    Object(&'a str),
+    Object(&'a Object, Option<Span>),
     List { prefix: &'a str, token: Option<&'a str> },
 }
 
@@ -70,9 +77,9 @@ impl S3 {
     /// [`Reason::ArtifactNotFound`] when it is neither, [`Reason::ArtifactEmpty`] when no file is below the prefix.
     pub async fn look(&self) -> Result<Content, Failure> {
         let only_prefix = self.key.is_empty() || self.key.ends_with('/');
-        if !only_prefix && let Some(size) = self.size_of_object().await? {
+        if !only_prefix && let Some(Told { size, version, checksums }) = self.find().await? {
             let name = last_segment(&self.key).unwrap_or_default().to_owned();
-            return Ok(Content::Object { name, object: Object { key: self.key.clone(), size } });
+            return Ok(Content::Object { name, object: Object { key: self.key.clone(), size, version, checksums } });
         }
         let prefix = if only_prefix { self.key.clone() } else { format!("{}/", self.key) };
         let (entries, is_there) = self.list(&prefix).await?;
@@ -82,32 +89,45 @@ impl S3 {
         }
         if !only_prefix && !is_there {
             // The store says in its own words that there is no such key.
-            persist(self.patience.attempts, || self.ask(Method::GET, Ask::Object(&self.key))).await?;
+            let object = Object { key: self.key.clone(), ..Object::default() };
+            persist(self.patience.attempts, || self.ask(Method::GET, Ask::Object(&object, None))).await?;
         }
         let act = format!("nothing is below the prefix {prefix:?} of the bucket {}", self.bucket);
         Err(Failure::new(Reason::ArtifactEmpty, act))
     }
 
-    /// Asks for the bytes of the object `key`, once.
+    /// Asks once for the bytes of `object`, all of them or those of `span`.
     ///
     /// # Errors
     ///
-    /// When the store does not give it.
-    pub async fn read(&self, key: &str) -> Result<Download, Failure> {
-        self.ask(Method::GET, Ask::Object(key)).await.map(Download::new)
+    /// When the store does not give them.
+    pub async fn read(&self, object: &Object, span: Option<Span>) -> Result<Download, Failure> {
+        let response = self.ask(Method::GET, Ask::Object(object, span)).await?;
+        let told = told(&response);
+        Download::new(response, object, span, told)
     }
 
-    /// `None` when no object has the key; else its size, if the store tells.
-    async fn size_of_object(&self) -> Result<Option<Option<u64>>, Failure> {
-        let size = |response: &Response| response.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok();
-        match self.ask(Method::HEAD, Ask::Object(&self.key)).await {
-            Ok(response) => return Ok(Some(size(&response))),
+    /// Asks for size, version and digests of `object`.
+    ///
+    /// # Errors
+    ///
+    /// When the store does not tell.
+    pub async fn describe(&self, object: &Object) -> Result<Told, Failure> {
+        let response = self.ask(Method::HEAD, Ask::Object(object, None)).await?;
+        Ok(Told { size: length(&response), ..told(&response) })
+    }
+
+    /// What the store says of the object that has our key; `None` when none has it.
+    async fn find(&self) -> Result<Option<Told>, Failure> {
+        let object = Object { key: self.key.clone(), ..Object::default() };
+        match self.describe(&object).await {
+            Ok(told) => return Ok(Some(told)),
             Err(failure) if failure.reason == Reason::ArtifactNotFound => return Ok(None),
             // The answer to HEAD has no body, and so no code that tells why; the one to GET has.
             Err(_) => {}
         }
-        match persist(self.patience.attempts, || self.ask(Method::GET, Ask::Object(&self.key))).await {
-            Ok(response) => Ok(Some(size(&response))),
+        match persist(self.patience.attempts, || self.ask(Method::GET, Ask::Object(&object, None))).await {
+            Ok(response) => Ok(Some(Told { size: length(&response), ..told(&response) })),
             Err(failure) if failure.provider_code.as_deref() == Some("NoSuchKey") => Ok(None),
             Err(failure) => Err(failure),
         }
@@ -157,10 +177,13 @@ impl S3 {
         loop {
             let region = self.true_region.get().unwrap_or(&self.access.region);
             let url = self.url(ask, region)?;
-            let headers = self.sign(&method, &url, region)?;
+            let mut headers = self.sign(&method, &url, region)?;
+            if let Ask::Object(object, span) = ask {
+                headers.extend(conditions(object, span)?);
+            }
             let request = self.client.request(method.clone(), url.clone()).headers(headers);
             let response = request.send().await.map_err(|error| Failure::transport(error, &host(&url)))?;
-            if response.status().is_success() {
+            if response.status().is_success() || response.status() == StatusCode::RANGE_NOT_SATISFIABLE {
                 return Ok(response);
             }
             let named = response.headers().get(BUCKET_REGION).and_then(|region| region.to_str().ok());
@@ -177,7 +200,7 @@ impl S3 {
     fn url(&self, ask: Ask<'_>, region: &str) -> Result<Url, Failure> {
         let bucket = self.access.bucket_url(&self.bucket, region);
         let text = match ask {
-            Ask::Object(key) => format!("{bucket}/{}", utf8_percent_encode(key, ENCODED_IN_PATH)),
+            Ask::Object(object, _) => format!("{bucket}/{}", utf8_percent_encode(&object.key, ENCODED_IN_PATH)),
             Ask::List { prefix, token } => {
                 let prefix = utf8_percent_encode(prefix, ENCODED);
                 let token = token.map(|token| format!("&continuation-token={}", utf8_percent_encode(token, ENCODED)));
@@ -215,12 +238,12 @@ impl S3 {
                 (reason, pause.filter(|_| retry != Retry::Never).map_or(retry, Retry::After));
         }
         let (right, resource) = match ask {
-            Ask::Object(key) => ("s3:GetObject", format!("arn:aws:s3:::{}/{key}", self.bucket)),
+            Ask::Object(object, _) => ("s3:GetObject", format!("arn:aws:s3:::{}/{}", self.bucket, object.key)),
             Ask::List { .. } => ("s3:ListBucket", format!("arn:aws:s3:::{}", self.bucket)),
         };
         let mut act = match (failure.reason, ask) {
-            (Reason::ArtifactNotFound, Ask::Object(key)) if code.as_deref() != Some("NoSuchBucket") => {
-                format!("the bucket {} at {host} has no key {key:?}", self.bucket)
+            (Reason::ArtifactNotFound, Ask::Object(object, _)) if code.as_deref() != Some("NoSuchBucket") => {
+                format!("the bucket {} at {host} has no key {:?}", self.bucket, object.key)
             }
             (Reason::ArtifactNotFound, _) => format!("{host} has no bucket {}", self.bucket),
             (Reason::ArtifactForbidden, _) if self.access.credential.is_none() => {
@@ -239,6 +262,33 @@ impl S3 {
         }
         failure.with_answer(status, code).with_act(act)
     }
+}
+
+/// The bytes and the version that are wanted. Headers that are not signed may be added freely.
+fn conditions(object: &Object, span: Option<Span>) -> Result<HeaderMap, Failure> {
+    let mut headers = HeaderMap::from_iter([(CHECKSUM_MODE, HeaderValue::from_static("ENABLED"))]);
+    for (name, value) in [(RANGE, span.map(Span::header)), (IF_MATCH, object.version.clone())] {
+        let Some(value) = value else { continue };
+        let unfit = |error| Failure::new(Reason::ArtifactStoreError, "the store's tag is no header").caused_by(error);
+        headers.insert(name, HeaderValue::try_from(value).map_err(unfit)?);
+    }
+    Ok(headers)
+}
+
+/// What an answer says of the object. The size is left out: it may be that of a part.
+fn told(response: &Response) -> Told {
+    let headers = response.headers();
+    let version = strong_etag(headers);
+    let mut checksums = Checksum::in_headers(headers);
+    // The tag of an object that was put in one piece is its MD5, unless the store encrypts with keys of a customer.
+    let is_plain =
+        headers.get(ENCRYPTION).is_none_or(|encryption| encryption == "AES256") && headers.get(CUSTOMER_KEY).is_none();
+    checksums.extend(version.as_deref().filter(|_| is_plain).and_then(Checksum::md5_in_etag));
+    Told { size: None, version, checksums }
+}
+
+fn length(response: &Response) -> Option<u64> {
+    response.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// What the store's own code means where the status alone does not tell.
@@ -263,6 +313,7 @@ fn meaning(code: &str) -> Option<(Reason, Retry)> {
         | "Throttling"
         | "ThrottlingException"
         | "TooManyRequests" => (Reason::ArtifactStoreThrottled, Retry::Soon),
+        "PreconditionFailed" => (Reason::ArtifactStoreError, Retry::Soon),
         "InvalidBucketName" => (Reason::ArtifactUriInvalid, Retry::Never),
         _ => return None,
     })

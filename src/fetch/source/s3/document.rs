@@ -30,6 +30,8 @@ pub struct ListPage {
 struct Listed {
     key: String,
     size: u64,
+    #[serde(rename = "ETag")]
+    etag: Option<String>,
 }
 
 /// What S3 says when it does not do what was asked.
@@ -64,7 +66,7 @@ impl ListPage {
             .iter()
             .map(|listed| {
                 let key = if encoded { decode(&listed.key)? } else { listed.key.clone() };
-                Ok(Object { key, size: Some(listed.size) })
+                Ok(Object { key, size: Some(listed.size), version: listed.etag.clone(), checksums: Vec::new() })
             })
             .collect()
     }
@@ -105,7 +107,7 @@ mod tests {
         let page: ListPage =
             read(b"<ListBucketResult><Contents><Key>a+b%25 &amp;</Key><Size>1</Size></Contents></ListBucketResult>")
                 .unwrap();
-        assert_eq!(page.objects().unwrap(), [Object { key: "a+b%25 &".into(), size: Some(1) }]);
+        assert_eq!(page.objects().unwrap(), [Object { key: "a+b%25 &".into(), size: Some(1), ..Object::default() }]);
     }
 
     #[test]
