@@ -18,12 +18,15 @@ pub mod uri;
 pub mod verify;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::api::artifact::{Artifact, ArtifactPlan, ArtifactReport, Delivery, VERSION};
 use crate::fetch::failure::Failure;
+use crate::fetch::place::SCRATCH;
 use crate::fetch::progress::Progress;
 use crate::fetch::source::Source;
+use crate::fetch::transfer::Order;
 
 /// How patient the storage initializer is.
 #[derive(Clone, Copy, Debug)]
@@ -94,22 +97,26 @@ async fn put_in_place(artifact: &Artifact, patience: Patience) -> Result<Placed,
             tracing::info!("the {kind} of {shown} is mounted at {path}");
             Ok(Placed::default())
         }
-        Delivery::Download { directory, folder, .. } => {
+        Delivery::Download { directory, folder, scratch } => {
             let credentials = artifact.credentials_directory.as_deref().map(Path::new);
             let source = Source::open(&artifact.uri, credentials, patience).await?;
             tracing::info!("fetching the {kind} from {shown} ({source}) into {directory}");
             let directory = Path::new(directory);
-            let progress = Progress::new(kind);
-            let placed = progress
-                .told_during(transfer::download(
-                    &source,
-                    directory,
-                    *folder,
-                    artifact.sha256.as_deref(),
-                    &progress,
-                    patience,
-                ))
-                .await?;
+            // Nobody else has to see it once everything is in place.
+            let hidden = directory.join(SCRATCH);
+            let order = Order {
+                uri: &artifact.uri,
+                directory,
+                scratch: scratch.as_deref().map_or(&hidden, Path::new),
+                folder: *folder,
+                sha256: artifact.sha256.as_deref(),
+            };
+            let progress = Arc::new(Progress::new(kind));
+            let work = transfer::download(Arc::new(source), order, Arc::clone(&progress), patience);
+            let placed = progress.told_during(work).await?;
+            if scratch.is_none() {
+                let _ = tokio::fs::remove_dir_all(&hidden).await;
+            }
             if let Some(required) = &artifact.required_file {
                 place::require(directory, required).await?;
             }

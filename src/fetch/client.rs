@@ -30,7 +30,8 @@ pub fn build(patience: Patience) -> Result<Client, Failure> {
         .redirect(Policy::none())
         .connect_timeout(patience.connect)
         .read_timeout(patience.stall)
-        .http2_adaptive_window(true)
+        // Ranges are only parallel over connections of their own.
+        .http1_only()
         .build()
         .map_err(|error| {
             Failure::new(Reason::ArtifactStoreTls, "the certificate authorities of this machine can't be loaded")

@@ -48,6 +48,8 @@ pub struct Told {
     pub version: Option<String>,
     /// Digests of the whole object.
     pub checksums: Vec<Checksum>,
+    /// Whether the store has shown that it gives only the whole object.
+    pub whole_only: bool,
 }
 
 impl Download {
@@ -89,6 +91,7 @@ impl Download {
             }
             (StatusCode::OK, _) => {
                 let length = response.content_length();
+                told.whole_only = span.is_some();
                 told.size = told.size.or(length);
                 (0, length)
             }
@@ -117,6 +120,12 @@ impl Download {
     #[must_use]
     pub const fn told(&self) -> &Told {
         &self.told
+    }
+
+    /// Host and port that they come from.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
     }
 
     /// The object's byte that comes first.

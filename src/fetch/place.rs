@@ -32,6 +32,14 @@ pub struct Place {
     pub object: Option<Object>,
 }
 
+impl Place {
+    /// The folder that it needs.
+    #[must_use]
+    pub fn folder(&self) -> Option<&Path> {
+        if self.object.is_some() { self.path.parent() } else { Some(&self.path) }
+    }
+}
+
 /// Decides where everything in `content` goes, in the order of the paths.
 ///
 /// # Errors

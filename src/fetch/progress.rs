@@ -1,6 +1,7 @@
 //! How far the download is, for people.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::fetch::Placed;
@@ -13,10 +14,15 @@ const PERIOD: Duration = Duration::from_secs(5);
 pub struct Progress {
     what: &'static str,
     start: Instant,
-    files: AtomicUsize,
+    files: AtomicU64,
+    files_done: AtomicU64,
     done: AtomicU64,
+    /// Bytes of `done` that an earlier run has left.
+    there: AtomicU64,
     /// 0 while unknown.
     total: AtomicU64,
+    /// What is asked for now.
+    current: Mutex<String>,
 }
 
 impl Progress {
@@ -24,15 +30,40 @@ impl Progress {
     #[must_use]
     pub fn new(what: &'static str) -> Self {
         let zero = || AtomicU64::new(0);
-        Self { what, start: Instant::now(), files: AtomicUsize::new(0), done: zero(), total: zero() }
+        Self {
+            what,
+            start: Instant::now(),
+            files: zero(),
+            files_done: zero(),
+            done: zero(),
+            there: zero(),
+            total: zero(),
+            current: Mutex::default(),
+        }
     }
 
-    /// Says how much there is, once that is known.
-    pub fn expect(&self, files: usize, bytes: Option<u64>) {
-        self.files.store(files, Ordering::Relaxed);
-        if let Some(bytes) = bytes {
-            self.total.store(bytes, Ordering::Relaxed);
-            tracing::info!("{}: {} to fetch, {}", self.what, count(files as u64), size(bytes));
+    /// Says how much there is, and what of it an earlier run has left.
+    pub fn start(&self, files: usize, bytes: u64, files_there: usize, bytes_there: u64) {
+        self.files.store(files as u64, Ordering::Relaxed);
+        self.files_done.store(files_there as u64, Ordering::Relaxed);
+        self.total.store(bytes, Ordering::Relaxed);
+        self.done.store(bytes_there, Ordering::Relaxed);
+        self.there.store(bytes_there, Ordering::Relaxed);
+        let there = if bytes_there > 0 { format!(", {} are there already", size(bytes_there)) } else { String::new() };
+        let bytes = if bytes > 0 || files_there == files { format!(", {}", size(bytes)) } else { String::new() };
+        tracing::info!("{}: {} to fetch{bytes}{there}", self.what, count(files as u64));
+    }
+
+    /// More bytes are known to be needed.
+    pub fn expect(&self, bytes: u64) {
+        self.total.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// This object is asked for.
+    pub fn at(&self, name: &str) {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if *current != name {
+            name.clone_into(&mut current);
         }
     }
 
@@ -46,10 +77,36 @@ impl Progress {
         self.done.fetch_sub(bytes, Ordering::Relaxed);
     }
 
+    /// A file is in place.
+    pub fn file_done(&self) {
+        self.files_done.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Bytes on disk.
     #[must_use]
     pub fn done(&self) -> u64 {
         self.done.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that this run has brought.
+    #[must_use]
+    pub fn fetched(&self) -> u64 {
+        self.done().saturating_sub(self.there.load(Ordering::Relaxed))
+    }
+
+    /// Files in place.
+    #[must_use]
+    pub fn files_done(&self) -> u64 {
+        self.files_done.load(Ordering::Relaxed)
+    }
+
+    /// How far it is, as the end of a sentence.
+    #[must_use]
+    pub fn so_far(&self) -> String {
+        match self.total.load(Ordering::Relaxed) {
+            0 => format!("after {} bytes", self.done()),
+            total => format!("after {} of {total} bytes", self.done()),
+        }
     }
 
     /// Does `work` and logs a line every few seconds meanwhile.
@@ -70,7 +127,7 @@ impl Progress {
     /// Logs the last line.
     pub fn tell_end(&self, placed: Placed) {
         let took = self.start.elapsed();
-        let rate = rate(placed.bytes, took);
+        let rate = rate(self.fetched(), took);
         let (files, bytes) = (count(placed.files), size(placed.bytes));
         tracing::info!("{}: {files} in place, {bytes} in {:.1} s, {}/s", self.what, took.as_secs_f64(), size(rate));
     }

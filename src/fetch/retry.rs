@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use backon::{ExponentialBuilder, Retryable};
+use backon::{BackoffBuilder, ExponentialBuilder, Retryable};
 
 use crate::fetch::failure::{Failure, Retry};
 
@@ -19,13 +19,8 @@ pub async fn persist<T, Work>(attempts: usize, attempt: impl FnMut() -> Work) ->
 where
     Work: Future<Output = Result<T, Failure>>,
 {
-    let pauses = ExponentialBuilder::default()
-        .with_jitter()
-        .with_min_delay(SHORTEST_PAUSE)
-        .with_max_delay(LONGEST_PAUSE)
-        .with_max_times(attempts.saturating_sub(1));
     attempt
-        .retry(pauses)
+        .retry(growing(attempts))
         .when(|failure| failure.retry != Retry::Never)
         .adjust(|failure, pause| match (pause, failure.retry) {
             (Some(_), Retry::After(asked)) => Some(asked),
@@ -35,6 +30,19 @@ where
             tracing::warn!("{}; trying again in {:.1} s", failure.sentence(), pause.as_secs_f64());
         })
         .await
+}
+
+/// The pauses between `attempts` attempts.
+pub fn pauses(attempts: usize) -> impl Iterator<Item = Duration> + Send {
+    growing(attempts).build()
+}
+
+fn growing(attempts: usize) -> ExponentialBuilder {
+    ExponentialBuilder::default()
+        .with_jitter()
+        .with_min_delay(SHORTEST_PAUSE)
+        .with_max_delay(LONGEST_PAUSE)
+        .with_max_times(attempts.saturating_sub(1))
 }
 
 #[cfg(test)]

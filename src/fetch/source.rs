@@ -117,15 +117,15 @@ impl Source {
         }
     }
 
-    /// Asks what there is to know of a large `object` beyond its listing, so that its parts can be verified as a whole.
+    /// Asks what there is to know of an `object` that is large, or whose size is not known, beyond its listing: so that
+    /// it can be asked for in parts and verified as a whole.
     ///
     /// # Errors
     ///
     /// When the store does not tell.
     pub async fn describe(&self, object: &Object) -> Result<Told, Failure> {
         match self {
-            // Its first answer tells all.
-            Self::Http(_) => Ok(Told::default()),
+            Self::Http(http) => http.describe(object).await,
             Self::S3(s3) => s3.describe(object).await,
         }
     }

@@ -1,134 +1,137 @@
-//! Streams objects to disk in bounded memory.
+//! Brings objects to disk in bounded memory, over as many connections as help, and goes on where it was stopped.
 //!
-//! A file grows in a scratch folder beside its place and is renamed into it once it is whole, verified and on disk; so
-//! whatever has its final name is complete, and a second run only replaces it by the same.
+//! A file grows in a scratch folder on the filesystem of its place and is renamed into it once it is whole and verified;
+//! so whatever has its final name is complete. Nothing waits for the disk: a process that is killed loses nothing that
+//! it has written, and after a stop of the machine what is there is added up again.
 
-use std::io;
+pub mod chunk;
+pub mod disk;
+pub mod follow;
+pub mod job;
+pub mod manifest;
+pub mod parts;
+pub mod pool;
+pub mod resume;
+
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
-use tokio::fs::{self, File};
-use tokio::io::AsyncWriteExt;
+use sha2::{Digest, Sha256};
+use tokio::fs;
 
+use self::chunk::CHUNK;
+use self::manifest::{Entry, Manifest, boot};
+use self::pool::Pool;
+use self::resume::Wanted;
 use crate::api::artifact::FolderPlacement;
 use crate::catalogue::Reason;
 use crate::fetch::failure::Failure;
-use crate::fetch::place::{self, SCRATCH};
+use crate::fetch::place;
 use crate::fetch::progress::Progress;
 use crate::fetch::retry::persist;
 use crate::fetch::source::{Content, Object, Source};
-use crate::fetch::verify::{Algorithm, Checksum, Verifier};
-use crate::fetch::{Patience, Placed};
+use crate::fetch::verify::{Algorithm, Checksum};
+use crate::fetch::{Patience, Placed, uri};
 
-/// How many files are on their way at once.
-const FILES_AT_ONCE: usize = 8;
+/// Objects that are asked about at once.
+const QUESTIONS: usize = 8;
 
-/// Downloads what `source` has into `directory`, which is made when it is not there.
+/// What is fetched where.
+#[derive(Clone, Copy, Debug)]
+pub struct Order<'a> {
+    /// Where it comes from, as the user wrote it.
+    pub uri: &'a str,
+    /// Where it goes; made when it is not there.
+    pub directory: &'a Path,
+    /// Files on their way, on the same filesystem; made when it is not there.
+    pub scratch: &'a Path,
+    /// Where the content of a folder goes.
+    pub folder: FolderPlacement,
+    /// What a single object must add up to.
+    pub sha256: Option<&'a str>,
+}
+
+/// Fetches what `source` has.
 ///
 /// # Errors
 ///
-/// The first failure that trying again does not help.
+/// The first failure that trying again does not help. What is on disk by then is of use to the next run.
 pub async fn download(
-    source: &Source,
-    directory: &Path,
-    folder: FolderPlacement,
-    sha256: Option<&str>,
-    progress: &Progress,
+    source: Arc<Source>,
+    order: Order<'_>,
+    progress: Arc<Progress>,
     patience: Patience,
 ) -> Result<Placed, Failure> {
+    for folder in [order.directory, order.scratch] {
+        fs::create_dir_all(folder).await.map_err(|error| Failure::local(error, "make the folder", folder))?;
+    }
     let content = source.look().await?;
-    if sha256.is_some() && matches!(content, Content::Folder { .. }) {
+    if order.sha256.is_some() && matches!(content, Content::Folder { .. }) {
         let act = "sha256 is of a single object, but the uri is a folder";
         return Err(Failure::new(Reason::ArtifactChecksumMismatch, act));
     }
-    let mut files = Vec::new();
-    let mut made = PathBuf::new();
-    let scratch = open_scratch(directory).await?;
-    for place in place::arrange(content, folder)? {
-        let parent = if place.object.is_some() { place.path.parent().unwrap_or(Path::new("")) } else { &place.path };
-        if parent != made {
-            place::make_folder(directory, parent).await?;
-            parent.clone_into(&mut made);
-        }
-        files.extend(place.object.map(|object| (place.path, object)));
-    }
-    progress.expect(files.len(), files.iter().map(|(_, object)| object.size).sum());
-    let transferred = stream::iter(files.iter().enumerate())
-        .map(Ok)
-        .try_for_each_concurrent(FILES_AT_ONCE, async |(index, (path, object))| {
-            let partial = scratch.join(format!("{index}.partial"));
-            let target = directory.join(path);
-            persist(patience.attempts, || fetch(source, object, sha256, &partial, &target, progress)).await
-        })
-        .await;
-    // What is left of it is in nobody's way, and the next run removes it.
-    let _ = fs::remove_dir_all(&scratch).await;
-    transferred?;
-    Ok(Placed { files: files.len() as u64, bytes: progress.done() })
-}
-
-async fn open_scratch(directory: &Path) -> Result<PathBuf, Failure> {
-    let scratch = directory.join(SCRATCH);
-    match fs::remove_dir_all(&scratch).await {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(Failure::local(error, "empty the folder", &scratch));
-        }
-        _ => {}
-    }
-    fs::create_dir_all(&scratch).await.map_err(|error| Failure::local(error, "make the folder", &scratch))?;
-    Ok(scratch)
-}
-
-/// One attempt at one file.
-async fn fetch(
-    source: &Source,
-    object: &Object,
-    sha256: Option<&str>,
-    partial: &Path,
-    target: &Path,
-    progress: &Progress,
-) -> Result<(), Failure> {
-    let mut arrived = 0;
-    let result = stream_to(source, object, sha256, partial, progress, &mut arrived).await;
-    let result = match result {
-        Ok(()) => fs::rename(partial, target).await.map_err(|error| Failure::local(error, "put in place", target)),
-        Err(failure) => Err(failure),
+    let places = place::arrange(content, order.folder)?;
+    let folders: Vec<PathBuf> = places.iter().filter_map(|place| place.folder().map(Path::to_owned)).collect();
+    let files = places.into_iter().filter_map(|place| place.object.map(|object| (place.path, object)));
+    let wanted = describe(&source, order, files.collect(), patience).await?;
+    let mut manifest = Manifest {
+        asked: asked(order),
+        boot: boot(),
+        complete: false,
+        files: wanted.iter().map(|wanted| Entry::of(&wanted.path, &wanted.object)).collect(),
     };
-    if result.is_err() {
-        progress.retract(arrived);
-    }
-    result
+    let count = wanted.len();
+    let todo = resume::prepare(order.directory, order.scratch, &manifest, wanted)?;
+    progress.start(count, todo.bytes, todo.in_place, todo.there);
+    disk::has_room(order.directory, todo.bytes.saturating_sub(todo.there))?;
+    make_folders(order.directory, &folders).await?;
+    Arc::new(Pool::new(source, patience, Arc::clone(&progress), todo.jobs)).run().await?;
+    manifest.complete = true;
+    manifest.save(order.scratch).map_err(|error| Failure::local(error, "write to", order.scratch))?;
+    Ok(Placed { files: count as u64, bytes: progress.done() })
 }
 
-async fn stream_to(
+/// Asks about every object that is large or of unknown size.
+async fn describe(
     source: &Source,
-    object: &Object,
-    sha256: Option<&str>,
-    partial: &Path,
-    progress: &Progress,
-    arrived: &mut u64,
-) -> Result<(), Failure> {
-    let mut download = source.read(object, None).await?;
-    let length = object.size.or(download.told().size);
-    if object.size.is_none() {
-        progress.expect(1, length);
-    }
-    let own = sha256.and_then(|digest| Checksum::from_hexadecimal(Algorithm::Sha256, digest));
-    let checksums: Vec<Checksum> =
-        own.iter().chain(&object.checksums).chain(&download.told().checksums).cloned().collect();
-    let mut verifier = Verifier::new(&checksums);
-    let mut file = File::create(partial).await.map_err(|error| Failure::local(error, "create", partial))?;
-    let so_far = |bytes: u64| match length {
-        Some(length) => format!("after {bytes} of {length} bytes"),
-        None => format!("after {bytes} bytes"),
+    order: Order<'_>,
+    files: Vec<(PathBuf, Object)>,
+    patience: Patience,
+) -> Result<Vec<Wanted>, Failure> {
+    let own = order.sha256.and_then(|digest| Checksum::from_hexadecimal(Algorithm::Sha256, digest));
+    let question = async |(path, mut object): (PathBuf, Object)| {
+        let is_known = object.size.is_some_and(|size| size <= CHUNK)
+            || (object.size.is_some() && object.version.is_some() && !object.checksums.is_empty());
+        let mut in_parts = true;
+        if !is_known {
+            let told = persist(patience.attempts, || source.describe(&object)).await?;
+            object.size = object.size.or(told.size);
+            object.version = object.version.or(told.version);
+            object.checksums.extend(told.checksums);
+            in_parts = !told.whole_only;
+        }
+        let checksums = own.iter().chain(&object.checksums).cloned().collect();
+        Ok(Wanted { path, object, in_parts, checksums })
     };
-    while let Some(bytes) = download.next().await.map_err(|failure| failure.and(&so_far(*arrived)))? {
-        verifier.see(&bytes);
-        file.write_all(&bytes).await.map_err(|error| Failure::local(error, "write", partial))?;
-        *arrived += bytes.len() as u64;
-        progress.add(bytes.len() as u64);
+    stream::iter(files).map(question).buffered(QUESTIONS).try_collect().await
+}
+
+/// What is asked for, as a digest. A signature that is renewed is no other question.
+fn asked(order: Order<'_>) -> String {
+    let folder = format!("{:?}", order.folder);
+    let parts = [&uri::redact(order.uri), &folder, order.sha256.unwrap_or_default()];
+    let digest = Sha256::digest(parts.join("\n").as_bytes());
+    digest.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+}
+
+async fn make_folders(directory: &Path, folders: &[PathBuf]) -> Result<(), Failure> {
+    let mut made: &Path = Path::new("");
+    for folder in folders {
+        if folder != made {
+            place::make_folder(directory, folder).await?;
+            made = folder;
+        }
     }
-    file.flush().await.map_err(|error| Failure::local(error, "write", partial))?;
-    file.sync_all().await.map_err(|error| Failure::local(error, "write", partial))?;
-    verifier.judge(object.name())
+    Ok(())
 }

@@ -51,10 +51,18 @@ fn a_second_run_leaves_the_same() {
 #[test]
 fn what_a_killed_run_left_is_removed() {
     let job = Job::model(Web::fixed("200 OK", "", b"model").url("/model.bin"));
-    let scratch = job.directory().join(".mooring-fetch");
+    let scratch = job.scratch();
     std::fs::create_dir_all(&scratch).unwrap();
     std::fs::write(scratch.join("7.partial"), "half").unwrap();
-    job.run().has(&[("model.bin", b"model")]);
+    let ended = job.run();
+    ended.has(&[("model.bin", b"model")]);
+    assert!(!ended.scratch.join("7.partial").exists());
+}
+
+#[test]
+fn without_a_scratch_folder_nothing_of_it_stays() {
+    let web = Web::fixed("200 OK", "", b"model");
+    Job::model(web.url("/model.bin")).without_scratch().run().has(&[("model.bin", b"model")]);
 }
 
 #[test]
@@ -203,5 +211,11 @@ fn plain_http_where_tls_is_wanted_is_a_tls_failure() {
 fn a_full_disk_is_told() {
     let web = Web::start(|_, _| Answer::Bytes(response("200 OK", "", &vec![7; 2 << 20])));
     let ended = Job::model(web.url("/model.bin")).run_with_room_for(512);
+    ended.failed(Reason::ArtifactDiskFull, &["2.0 MiB are needed", "its disk has 512.0 KiB left"]);
+    assert_eq!(web.requests().len(), 1, "more was asked for than how large it is");
+    // One whose length nobody knows before.
+    let endless = [b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n".as_slice(), &vec![7; 2 << 20]].concat();
+    let web = Web::start(move |_, _| Answer::Bytes(endless.clone()));
+    let ended = Job::model(web.url("/model.bin")).without_scratch().run_with_room_for(512);
     ended.failed(Reason::ArtifactDiskFull, &["No space left"]);
 }

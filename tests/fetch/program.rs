@@ -30,6 +30,7 @@ pub struct Ended {
     pub report: ArtifactReport,
     pub log: String,
     pub directory: PathBuf,
+    pub scratch: PathBuf,
     _root: TempDir,
 }
 
@@ -38,10 +39,11 @@ impl Job {
     pub fn model(uri: impl Into<String>) -> Self {
         let root = tempfile::tempdir().unwrap();
         let directory = root.path().join("target").display().to_string();
+        let scratch = Some(root.path().join("scratch").display().to_string());
         let artifact = Artifact {
             kind: ArtifactKind::Model,
             uri: uri.into(),
-            delivery: Delivery::Download { directory, folder: FolderPlacement::SubFolder, scratch: None },
+            delivery: Delivery::Download { directory, folder: FolderPlacement::SubFolder, scratch },
             sha256: None,
             credentials_directory: None,
             required_file: None,
@@ -67,6 +69,19 @@ impl Job {
         let mut job = Self::model("pvc://claim/model");
         job.artifact.delivery = Delivery::Mounted { path: path.display().to_string() };
         job
+    }
+
+    /// Files on their way lie in the directory itself.
+    pub fn without_scratch(mut self) -> Self {
+        if let Delivery::Download { scratch, .. } = &mut self.artifact.delivery {
+            *scratch = None;
+        }
+        self
+    }
+
+    /// Where files on their way lie.
+    pub fn scratch(&self) -> PathBuf {
+        self.root.path().join("scratch")
     }
 
     pub fn required(mut self, file: &str) -> Self {
@@ -113,7 +128,7 @@ impl Job {
 
     pub fn run(self) -> Ended {
         let (code, report, log) = self.run_once(&[env!("CARGO_BIN_EXE_mooring-fetch")]);
-        Ended { code, report, log, directory: self.directory(), _root: self.root }
+        Ended { code, report, log, directory: self.directory(), scratch: self.scratch(), _root: self.root }
     }
 
     pub fn run_twice(self) -> Ended {
@@ -129,7 +144,7 @@ impl Job {
         let program = env!("CARGO_BIN_EXE_mooring-fetch");
         let command = ["unshare", "--map-root-user", "--mount", "sh", "-c", &mount, "sh", program];
         let (code, report, log) = self.run_once(&command);
-        Ended { code, report, log, directory, _root: self.root }
+        Ended { code, report, log, directory, scratch: self.scratch(), _root: self.root }
     }
 
     fn run_once(&self, command: &[&str]) -> (i32, ArtifactReport, String) {

@@ -113,6 +113,16 @@ impl Http {
         ))
     }
 
+    /// Asks for the first byte and looks what the answer says of the rest. A signed uri may allow no other method.
+    ///
+    /// # Errors
+    ///
+    /// When the server does not answer with the object.
+    pub async fn describe(&self, object: &Object) -> Result<Told, Failure> {
+        let download = self.read(object, Some(Span { start: 0, end: 1 })).await?;
+        Ok(download.told().clone())
+    }
+
     async fn ask(&self, url: &Url, trusted: bool, object: &Object, span: Option<Span>) -> Result<Response, Failure> {
         let mut request = self.client.get(url.clone());
         if let Some(span) = span {
@@ -140,7 +150,7 @@ impl fmt::Display for Http {
 
 /// What a web server says of its object: the tag, and the digests that stores put into headers of their own.
 fn told(headers: &HeaderMap) -> Told {
-    Told { size: None, version: strong_etag(headers), checksums: Checksum::in_headers(headers) }
+    Told { version: strong_etag(headers), checksums: Checksum::in_headers(headers), ..Told::default() }
 }
 
 /// Takes user name and password out of `url`.

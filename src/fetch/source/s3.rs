@@ -77,7 +77,7 @@ impl S3 {
     /// [`Reason::ArtifactNotFound`] when it is neither, [`Reason::ArtifactEmpty`] when no file is below the prefix.
     pub async fn look(&self) -> Result<Content, Failure> {
         let only_prefix = self.key.is_empty() || self.key.ends_with('/');
-        if !only_prefix && let Some(Told { size, version, checksums }) = self.find().await? {
+        if !only_prefix && let Some(Told { size, version, checksums, .. }) = self.find().await? {
             let name = last_segment(&self.key).unwrap_or_default().to_owned();
             return Ok(Content::Object { name, object: Object { key: self.key.clone(), size, version, checksums } });
         }
@@ -284,7 +284,7 @@ fn told(response: &Response) -> Told {
     let is_plain =
         headers.get(ENCRYPTION).is_none_or(|encryption| encryption == "AES256") && headers.get(CUSTOMER_KEY).is_none();
     checksums.extend(version.as_deref().filter(|_| is_plain).and_then(Checksum::md5_in_etag));
-    Told { size: None, version, checksums }
+    Told { version, checksums, ..Told::default() }
 }
 
 fn length(response: &Response) -> Option<u64> {

@@ -1,0 +1,69 @@
+//! The disk that files are written to.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::Path;
+
+use rustix::fs::{FallocateFlags, fallocate, statvfs};
+
+use crate::catalogue::Reason;
+use crate::fetch::failure::Failure;
+use crate::fetch::progress::size;
+
+/// Bytes that may still be written below `folder`.
+///
+/// # Errors
+///
+/// When the system does not tell.
+pub fn free(folder: &Path) -> Result<u64, Failure> {
+    let told = statvfs(folder).map_err(|error| Failure::local(error.into(), "look at the disk of", folder))?;
+    Ok(told.f_bavail.saturating_mul(told.f_frsize))
+}
+
+/// Looks that `needed` bytes fit below `folder`, before the first of them is asked for.
+///
+/// # Errors
+///
+/// [`Reason::ArtifactDiskFull`] when they don't.
+pub fn has_room(folder: &Path, needed: u64) -> Result<(), Failure> {
+    let free = free(folder)?;
+    if needed <= free {
+        return Ok(());
+    }
+    let act = format!("{} are needed in {}, but its disk has {} left", size(needed), folder.display(), size(free));
+    Err(Failure::new(Reason::ArtifactDiskFull, act))
+}
+
+/// Opens the file at `path`, made when it is new, with room for `length` bytes.
+///
+/// # Errors
+///
+/// When it can't be opened or the disk is too small.
+pub fn open(path: &Path, length: u64) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+    if length > 0 {
+        match fallocate(&file, FallocateFlags::empty(), 0, length) {
+            Err(error) if error != rustix::io::Errno::OPNOTSUPP && error != rustix::io::Errno::NOSYS => {
+                return Err(error.into());
+            }
+            // Without it, the room is taken as the bytes come.
+            Ok(()) | Err(_) => {}
+        }
+    }
+    file.set_len(length)?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_known_before() {
+        let folder = tempfile::tempdir().unwrap();
+        has_room(folder.path(), 1).unwrap();
+        let failure = has_room(folder.path(), u64::MAX).unwrap_err();
+        assert_eq!(failure.reason, Reason::ArtifactDiskFull);
+        assert!(failure.to_string().contains("are needed in"), "{failure}");
+    }
+}
