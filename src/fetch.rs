@@ -3,6 +3,7 @@
 //! One way through for every artifact: [`uri`] says what is meant, [`source`] lists and opens it, [`place`] decides
 //! where each file goes, [`transfer`] streams it there through [`verify`], and [`report`] tells how it ended.
 
+pub mod address;
 pub mod client;
 pub mod credentials;
 pub mod download;

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::redirect::Policy;
-use reqwest::{Client, Response};
+use reqwest::{Client, RequestBuilder, Response};
 use url::Url;
 
 use crate::catalogue::Reason;
 use crate::fetch::Patience;
+use crate::fetch::address;
 use crate::fetch::failure::Failure;
 use crate::process::build;
 
@@ -28,6 +29,7 @@ pub fn build(patience: Patience) -> Result<Client, Failure> {
         .user_agent(build::FETCH)
         .default_headers(headers)
         .redirect(Policy::none())
+        .dns_resolver(address::resolver())
         .connect_timeout(patience.connect)
         .read_timeout(patience.stall)
         // Ranges are only parallel over connections of their own.
@@ -37,6 +39,21 @@ pub fn build(patience: Patience) -> Result<Client, Failure> {
             Failure::new(Reason::ArtifactStoreTls, "the certificate authorities of this machine can't be loaded")
                 .caused_by(error)
         })
+}
+
+/// Sends a request of any source, once.
+///
+/// # Errors
+///
+/// When it leads to an address from which nothing is fetched, or gets no answer.
+pub async fn send(request: RequestBuilder) -> Result<Response, Failure> {
+    let (client, request) = request.build_split();
+    let request = request.map_err(|error| {
+        Failure::new(Reason::ArtifactUriInvalid, "the request can't be made").caused_by(error.without_url())
+    })?;
+    address::check(request.url())?;
+    let host = host(request.url());
+    client.execute(request).await.map_err(|error| Failure::transport(error, &host))
 }
 
 /// Host and port of `url`, for people.

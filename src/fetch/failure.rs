@@ -8,6 +8,7 @@ use std::time::Duration;
 use reqwest::StatusCode;
 
 use crate::catalogue::Reason;
+use crate::fetch::address;
 
 type Source = Box<dyn Error + Send + Sync>;
 
@@ -87,8 +88,10 @@ impl Failure {
     pub fn transport(error: reqwest::Error, host: &str) -> Self {
         // The text of reqwest holds the whole url, and with it signatures in the query.
         let error = error.without_url();
-        let failure = if is_tls(&error) {
+        let failure = if has_cause::<rustls::Error>(&error) {
             Self::new(Reason::ArtifactStoreTls, format!("{host} can't be trusted"))
+        } else if has_cause::<address::Forbidden>(&error) {
+            Self::new(Reason::ArtifactUriInvalid, format!("{host} is refused"))
         } else if error.is_connect() {
             Self::new(Reason::ArtifactStoreUnreachable, format!("{host} can't be reached")).with_retry(Retry::Soon)
         } else if error.is_timeout() {
@@ -138,11 +141,12 @@ impl Failure {
     }
 }
 
-/// Whether TLS is at the bottom of `error`; rustls travels inside an `io::Error`, which hides it from `source`.
-fn is_tls(error: &(dyn Error + 'static)) -> bool {
+/// Whether a `Cause` is at the bottom of `error`; that of rustls travels inside an `io::Error`, which hides it from
+/// `source`.
+fn has_cause<Cause: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
-        if error.is::<rustls::Error>() {
+        if error.is::<Cause>() {
             return true;
         }
         next = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {

@@ -12,7 +12,7 @@ use reqwest::{Client, Response, StatusCode};
 use url::Url;
 
 use crate::catalogue::Reason;
-use crate::fetch::client::{host, retry_after};
+use crate::fetch::client::{host, retry_after, send};
 use crate::fetch::credentials::{Folder, missing};
 use crate::fetch::download::{Download, Span, Told, strong_etag};
 use crate::fetch::failure::{Failure, Retry};
@@ -137,7 +137,7 @@ impl Http {
                 request = request.basic_auth(user, Some(password));
             }
         }
-        request.send().await.map_err(|error| Failure::transport(error, &host(url)))
+        send(request).await
     }
 }
 

@@ -18,7 +18,7 @@ use url::Url;
 
 use crate::catalogue::Reason;
 use crate::fetch::Patience;
-use crate::fetch::client::{host, read_at_most, retry_after};
+use crate::fetch::client::{host, read_at_most, retry_after, send};
 use crate::fetch::download::{Download, Span, Told, strong_etag};
 use crate::fetch::failure::{Failure, Retry};
 use crate::fetch::retry::persist;
@@ -182,7 +182,7 @@ impl S3 {
                 headers.extend(conditions(object, span)?);
             }
             let request = self.client.request(method.clone(), url.clone()).headers(headers);
-            let response = request.send().await.map_err(|error| Failure::transport(error, &host(&url)))?;
+            let response = send(request).await?;
             if response.status().is_success() || response.status() == StatusCode::RANGE_NOT_SATISFIABLE {
                 return Ok(response);
             }
