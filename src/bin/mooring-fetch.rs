@@ -60,8 +60,8 @@ struct Arguments {
     #[arg(long, value_name = "SECONDS", env = "MOORING_FETCH_CONNECT_SECONDS", default_value = "10")]
     connect_seconds: NonZeroU64,
 
-    /// Longest wait for the next bytes of an answer.
-    #[arg(long, value_name = "SECONDS", env = "MOORING_FETCH_STALL_SECONDS", default_value = "20")]
+    /// Longest wait for the next bytes of an answer; after a second one in a row, nothing more is expected.
+    #[arg(long, value_name = "SECONDS", env = "MOORING_FETCH_STALL_SECONDS", default_value = "10")]
     stall_seconds: NonZeroU64,
 
     /// Filter of the log, as in `info,mooring_operator=debug`.
@@ -91,11 +91,20 @@ fn start(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("can't start the runtime")?;
     let Some(report) = runtime.block_on(follow(&plan, patience))? else { return Ok(ExitCode::from(TERMINATED)) };
     report::tell(&report);
+    if let Some(kibibytes) = peak_memory() {
+        tracing::debug!("peak memory: {kibibytes} KiB");
+    }
     if let Err(error) = report::write(&report, arguments.termination_log.as_deref()) {
         // How it ended counts more than who hears of it.
         tracing::error!("can't write the report: {error}");
     }
     Ok(ExitCode::from(report::exit_code(&report)))
+}
+
+/// The most memory that this process has had, in KiB.
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse().ok())
 }
 
 fn read(arguments: &Arguments) -> anyhow::Result<String> {

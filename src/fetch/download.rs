@@ -77,8 +77,8 @@ impl Download {
                 };
                 // A server may end the range earlier, at the object's end or for reasons of its own.
                 let fits = start == span.start && end > start && end <= span.end && size.is_none_or(|size| end <= size);
-                let declared = response.content_length().is_none_or(|length| length == end - start);
-                if !fits || !declared {
+                let declared = |length| end.checked_sub(start) == Some(length);
+                if !fits || !response.content_length().is_none_or(declared) {
                     return Err(wrong(format!("answers bytes {start} to {end} to a request for {}", span.header())));
                 }
                 told.size = told.size.or(size);

@@ -75,6 +75,8 @@ pub async fn download(
     let folders: Vec<PathBuf> = places.iter().filter_map(|place| place.folder().map(Path::to_owned)).collect();
     let files = places.into_iter().filter_map(|place| place.object.map(|object| (place.path, object)));
     let wanted = describe(&source, order, files.collect(), patience).await?;
+    let bytes = wanted.iter().filter_map(|wanted| wanted.object.size).fold(0, u64::saturating_add);
+    disk::is_large_enough(order.directory, bytes)?;
     let mut manifest = Manifest {
         asked: asked(order),
         boot: boot(),

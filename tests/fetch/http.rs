@@ -211,7 +211,7 @@ fn plain_http_where_tls_is_wanted_is_a_tls_failure() {
 fn a_full_disk_is_told() {
     let web = Web::start(|_, _| Answer::Bytes(response("200 OK", "", &vec![7; 2 << 20])));
     let ended = Job::model(web.url("/model.bin")).run_with_room_for(512);
-    ended.failed(Reason::ArtifactDiskFull, &["2.0 MiB are needed", "its disk has 512.0 KiB left"]);
+    ended.failed(Reason::ArtifactDiskFull, &["2.0 MiB are needed", "its disk has 512.0 KiB in all"]);
     assert_eq!(web.requests().len(), 1, "more was asked for than how large it is");
     // One whose length nobody knows before.
     let endless = [b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n".as_slice(), &vec![7; 2 << 20]].concat();

@@ -2,10 +2,13 @@
 
 #![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test ends by a panic, its helpers too")]
 
+mod hostile;
 mod http;
 mod mounted;
 mod program;
 mod redirects;
+mod resume;
 mod s3;
 mod store;
+mod vast;
 mod web;

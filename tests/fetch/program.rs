@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use mooring_operator::api::artifact::{
     Artifact, ArtifactKind, ArtifactPlan, ArtifactReport, Delivery, FolderPlacement, MAX_REPORT_BYTES, Outcome,
@@ -147,22 +148,50 @@ impl Job {
         Ended { code, report, log, directory, scratch: self.scratch(), _root: self.root }
     }
 
-    fn run_once(&self, command: &[&str]) -> (i32, ArtifactReport, String) {
+    /// Starts the program and kills it when `is_time`, as the kernel does when memory is short. Whether it came to that.
+    pub fn run_until(&self, is_time: impl Fn() -> bool) -> bool {
+        let mut process = self
+            .command(&[env!("CARGO_BIN_EXE_mooring-fetch")])
+            .stderr(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        while !is_time() {
+            if process.try_wait().unwrap().is_some() {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        process.kill().unwrap();
+        process.wait().unwrap();
+        true
+    }
+
+    /// Runs it, so that it can run again.
+    pub fn run_here(&self) -> (i32, ArtifactReport, String) {
+        self.run_once(&[env!("CARGO_BIN_EXE_mooring-fetch")])
+    }
+
+    fn command(&self, command: &[&str]) -> Command {
         let plan = ArtifactPlan { version: VERSION, artifacts: vec![self.artifact.clone()] };
-        let termination_log = self.root.path().join("termination-log");
         let (program, before) = command.split_first().unwrap();
-        let output = Command::new(program)
+        let mut command = Command::new(program);
+        command
             .args(before)
             .args(&self.arguments)
             // The most talkative log, so that a secret has every chance to come out.
             .args(["--log", "trace", "--termination-log"])
-            .arg(&termination_log)
+            .arg(self.root.path().join("termination-log"))
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env(PLAN_VARIABLE, serde_json::to_string(&plan).unwrap())
-            .envs(&self.environment)
-            .output()
-            .unwrap();
+            .envs(&self.environment);
+        command
+    }
+
+    fn run_once(&self, command: &[&str]) -> (i32, ArtifactReport, String) {
+        let termination_log = self.root.path().join("termination-log");
+        let output = self.command(command).output().unwrap();
         let log = String::from_utf8(output.stderr).unwrap();
         assert!(output.stdout.is_empty(), "standard output is for data");
         let json = fs::read_to_string(&termination_log).unwrap_or_else(|error| panic!("no report: {error}\n{log}"));
@@ -207,6 +236,12 @@ impl Ended {
         assert_eq!(self.report.http_status, Some(status));
         assert_eq!(self.report.provider_code.as_deref(), provider_code);
         self
+    }
+
+    /// The most memory that it had, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        let (_, rest) = self.log.split_once("peak memory: ").expect("it says how much memory it had");
+        rest.split(' ').next().unwrap().parse::<u64>().unwrap() * 1024
     }
 
     /// How often the log says `words`.

@@ -10,6 +10,8 @@ pub enum Answer {
     Bytes(Vec<u8>),
     /// Writes these bytes and then nothing more, until the client gives up.
     Stall(Vec<u8>),
+    /// Writes these bytes and then one every tenth of a second.
+    Drip(Vec<u8>),
 }
 
 /// A web server on a free port of loopback. Its thread ends with the process.
@@ -76,6 +78,12 @@ fn serve(mut stream: TcpStream, seen: &Mutex<Vec<String>>, answer: &dyn Fn(&str,
     match answer(&head, before) {
         Answer::Bytes(bytes) => {
             let _ = stream.write_all(&bytes);
+        }
+        Answer::Drip(bytes) => {
+            let _ = stream.write_all(&bytes);
+            while stream.write_all(b"m").is_ok() {
+                std::thread::sleep(std::time::Duration::from_millis(100));
+            }
         }
         Answer::Stall(bytes) => {
             let _ = stream.write_all(&bytes);

@@ -4,33 +4,41 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
 
-use rustix::fs::{FallocateFlags, fallocate, statvfs};
+use rustix::fs::{FallocateFlags, StatVfs, fallocate, statvfs};
 
 use crate::catalogue::Reason;
 use crate::fetch::failure::Failure;
 use crate::fetch::progress::size;
 
-/// Bytes that may still be written below `folder`.
-///
-/// # Errors
-///
-/// When the system does not tell.
-pub fn free(folder: &Path) -> Result<u64, Failure> {
-    let told = statvfs(folder).map_err(|error| Failure::local(error.into(), "look at the disk of", folder))?;
-    Ok(told.f_bavail.saturating_mul(told.f_frsize))
-}
-
-/// Looks that `needed` bytes fit below `folder`, before the first of them is asked for.
+/// Looks that `needed` more bytes fit below `folder`, before the first of them is asked for.
 ///
 /// # Errors
 ///
 /// [`Reason::ArtifactDiskFull`] when they don't.
 pub fn has_room(folder: &Path, needed: u64) -> Result<(), Failure> {
-    let free = free(folder)?;
-    if needed <= free {
+    let told = look(folder)?;
+    fits(folder, needed, told.f_bavail.saturating_mul(told.f_frsize), "left")
+}
+
+/// Looks that `bytes` fit below `folder` if all else goes: of a size that is a lie, not even the chunks are counted.
+///
+/// # Errors
+///
+/// [`Reason::ArtifactDiskFull`] when they don't.
+pub fn is_large_enough(folder: &Path, bytes: u64) -> Result<(), Failure> {
+    let told = look(folder)?;
+    fits(folder, bytes, told.f_blocks.saturating_mul(told.f_frsize), "in all")
+}
+
+fn look(folder: &Path) -> Result<StatVfs, Failure> {
+    statvfs(folder).map_err(|error| Failure::local(error.into(), "look at the disk of", folder))
+}
+
+fn fits(folder: &Path, needed: u64, there: u64, which: &str) -> Result<(), Failure> {
+    if needed <= there {
         return Ok(());
     }
-    let act = format!("{} are needed in {}, but its disk has {} left", size(needed), folder.display(), size(free));
+    let act = format!("{} are needed in {}, but its disk has {} {which}", size(needed), folder.display(), size(there));
     Err(Failure::new(Reason::ArtifactDiskFull, act))
 }
 
