@@ -16,8 +16,17 @@ use crate::fetch::progress::size;
 ///
 /// [`Reason::ArtifactDiskFull`] when they don't.
 pub fn has_room(folder: &Path, needed: u64) -> Result<(), Failure> {
+    fits(folder, needed, free(folder)?, "left")
+}
+
+/// Bytes that may still be written below `folder`.
+///
+/// # Errors
+///
+/// When the system does not tell.
+pub fn free(folder: &Path) -> Result<u64, Failure> {
     let told = look(folder)?;
-    fits(folder, needed, told.f_bavail.saturating_mul(told.f_frsize), "left")
+    Ok(told.f_bavail.saturating_mul(told.f_frsize))
 }
 
 /// Looks that `bytes` fit below `folder` if all else goes: of a size that is a lie, not even the chunks are counted.
