@@ -166,13 +166,13 @@ catalogue! {
     ImagePullFailed Err1200 false "pulling the image failed: {}" "Read the message; it is the container runtime's own.";
 
     ArtifactNotFound Err1300 true "{}" "Check model.uri or code.uri; the bucket, folder or object named in the message does not exist.";
-    ArtifactEmpty Err1300 true "{}" "The folder named in the message holds nothing; check the uri and upload the files.";
+    ArtifactEmpty Err1300 true "{}" "The folder or archive named in the message holds nothing; check the uri and upload the files.";
     ArtifactUriInvalid Err1300 true "{}" "Correct the uri; use http://, https://, s3:// or pvc://.";
     ArtifactForbidden Err1300 true "{}" "Give the identity or the credentials the right to read what the message names.";
     ArtifactUnauthenticated Err1300 true "{}" "Correct the credentials in the Secret that credentialsSecretName names.";
     ArtifactCredentialsMissing Err1300 true "{}" "Add the keys that the message names to the Secret, or set credentialsSecretName.";
-    ArtifactChecksumMismatch Err1300 true "{}" "The object is not the one that sha256 describes; correct model.sha256 or upload the right file.";
-    ArtifactUnpackUnsafe Err1300 true "{}" "The path that the message names leaves the artifact's folder or can't be a file; rename it in the store.";
+    ArtifactChecksumMismatch Err1300 true "{}" "The object is damaged or not the one that sha256 describes; upload the right file or correct model.sha256.";
+    ArtifactUnpackUnsafe Err1300 true "{}" "A path leaves the artifact's folder or can't be a file, or the archive is none that can be unpacked; rename in the store or pack anew what the message names.";
     ArtifactDiskFull Err1300 true "{}" "The model does not fit the disk that an instance may use; use a node with a larger disk, raise the limit of ephemeral-storage, or use a smaller model.";
     ScoringScriptMissing Err1300 true "{}" "Check codeConfiguration.scoringScript; the message lists the files that are there.";
     ArtifactStoreUnreachable Err1300 false "{}" "Check that pods reach the store named in the message: DNS, network policy, endpoint.";
