@@ -16,6 +16,7 @@ pub mod report;
 pub mod retry;
 pub mod source;
 pub mod transfer;
+pub mod unpack;
 pub mod uri;
 pub mod verify;
 

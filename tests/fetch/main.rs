@@ -10,5 +10,6 @@ mod redirects;
 mod resume;
 mod s3;
 mod store;
+mod unpack;
 mod vast;
 mod web;
