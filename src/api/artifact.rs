@@ -1,5 +1,5 @@
 //! The documents between the operator and the storage initializer: the plan that it gets in an environment
-//! variable and the report that it leaves in its termination message.
+//! variable, the progress that it serves, and the report that it leaves in its termination message.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,11 +8,17 @@ use crate::catalogue::Reason;
 /// The environment variable that holds the [`ArtifactPlan`] as JSON.
 pub const PLAN_VARIABLE: &str = "MOORING_ARTIFACT_PLAN";
 
-/// The version of both documents that this program writes.
+/// The version of all documents that this program writes.
 pub const VERSION: u32 = 1;
 
 /// Longest report, in bytes: what Kubernetes keeps of a termination message.
 pub const MAX_REPORT_BYTES: usize = 4096;
+
+/// The port of the pod where the storage initializer serves its [`DownloadProgress`].
+pub const PROGRESS_PORT: u16 = 8089;
+
+/// The path there.
+pub const PROGRESS_PATH: &str = "/progress";
 
 /// What the storage initializer has to put in place before the inference server starts.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
@@ -99,6 +105,29 @@ impl ArtifactKind {
             Self::Code => "code",
         }
     }
+}
+
+/// How far the storage initializer is, over all that it downloads; `GET` [`PROGRESS_PATH`] at [`PROGRESS_PORT`].
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct DownloadProgress {
+    /// Version of this document.
+    pub version: u32,
+    /// The artifact that is being put in place.
+    pub artifact: ArtifactKind,
+    /// Bytes in place, those of an earlier run included.
+    pub bytes_done: u64,
+    /// Bytes that there are, once the stores have said it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_total: Option<u64>,
+    /// Bytes that arrived per second, lately.
+    pub bytes_per_second: u64,
+    /// Seconds that the rest takes at that rate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remaining_seconds: Option<u64>,
+    /// The file that is being written, relative to the directory of the artifact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub current_file: Option<String>,
 }
 
 /// How the storage initializer ended, as one JSON document of at most [`MAX_REPORT_BYTES`].
