@@ -25,11 +25,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::api::artifact::{Artifact, ArtifactPlan, ArtifactReport, Delivery, VERSION};
+use crate::fetch::cache::Cache;
 use crate::fetch::failure::Failure;
 use crate::fetch::place::SCRATCH;
 use crate::fetch::progress::Progress;
 use crate::fetch::source::Source;
-use crate::fetch::transfer::Order;
+use crate::fetch::transfer::{Location, Order};
 
 /// How patient the storage initializer is.
 #[derive(Clone, Copy, Debug)]
@@ -79,8 +80,10 @@ pub fn read_plan(text: &str) -> Result<ArtifactPlan, PlanError> {
 pub async fn run(plan: &ArtifactPlan, patience: Patience) -> ArtifactReport {
     let start = Instant::now();
     let mut placed = Placed::default();
+    let cache = plan.cache.as_ref();
+    let cache = cache.map(|cache| Cache { directory: Path::new(&cache.directory), most: cache.max_bytes });
     for artifact in &plan.artifacts {
-        match put_in_place(artifact, patience).await {
+        match put_in_place(artifact, cache, patience).await {
             Ok(more) => {
                 placed.files += more.files;
                 placed.bytes += more.bytes;
@@ -91,7 +94,7 @@ pub async fn run(plan: &ArtifactPlan, patience: Patience) -> ArtifactReport {
     report::succeeded(placed, start.elapsed())
 }
 
-async fn put_in_place(artifact: &Artifact, patience: Patience) -> Result<Placed, Failure> {
+async fn put_in_place(artifact: &Artifact, cache: Option<Cache<'_>>, patience: Patience) -> Result<Placed, Failure> {
     let kind = artifact.kind.as_str();
     let shown = uri::redact(&artifact.uri);
     match &artifact.delivery {
@@ -109,10 +112,11 @@ async fn put_in_place(artifact: &Artifact, patience: Patience) -> Result<Placed,
             let hidden = directory.join(SCRATCH);
             let order = Order {
                 uri: &artifact.uri,
-                directory,
-                scratch: scratch.as_deref().map_or(&hidden, Path::new),
+                place: Location { directory, scratch: scratch.as_deref().map_or(&hidden, Path::new) },
                 folder: *folder,
                 sha256: artifact.sha256.as_deref(),
+                unpack: artifact.unpack,
+                cache,
             };
             let progress = Arc::new(Progress::new(kind));
             let work = transfer::download(Arc::new(source), order, Arc::clone(&progress), patience);

@@ -28,6 +28,20 @@ pub struct ArtifactPlan {
     pub version: u32,
     /// What to fetch, in this order.
     pub artifacts: Vec<Artifact>,
+    /// Where downloads are shared with other instances.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<CachePlace>,
+}
+
+/// A folder of shared downloads.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct CachePlace {
+    /// The absolute directory, which is there.
+    pub directory: String,
+    /// Bytes that it may hold; as much as its disk has without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_bytes: Option<u64>,
 }
 
 /// One artifact: a model or the scoring code.
@@ -43,6 +57,9 @@ pub struct Artifact {
     /// SHA-256 that a single object must have, in lower-case hexadecimal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
+    /// Whether it is an archive, whose content shall lie directly in the directory instead of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unpack: bool,
     /// The folder where the Secret with the credentials is mounted: one file for each key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials_directory: Option<String>,

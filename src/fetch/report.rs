@@ -142,6 +142,7 @@ mod tests {
             uri: uri.into(),
             delivery: Delivery::Mounted { path: "/m".into() },
             sha256: None,
+            unpack: false,
             credentials_directory: None,
             required_file: None,
         };

@@ -4,6 +4,7 @@
 //! so whatever has its final name is complete. Nothing waits for the disk: a process that is killed loses nothing that
 //! it has written, and after a stop of the machine what is there is added up again.
 
+mod archive;
 pub mod chunk;
 pub mod disk;
 pub mod follow;
@@ -12,6 +13,7 @@ pub mod manifest;
 pub mod parts;
 pub mod pool;
 pub mod resume;
+mod shared;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,9 +25,10 @@ use tokio::fs;
 use self::chunk::CHUNK;
 use self::manifest::{Entry, Manifest, boot};
 use self::pool::Pool;
-use self::resume::Wanted;
+use self::resume::{Todo, Wanted};
 use crate::api::artifact::FolderPlacement;
 use crate::catalogue::Reason;
+use crate::fetch::cache::Cache;
 use crate::fetch::failure::Failure;
 use crate::fetch::place;
 use crate::fetch::progress::Progress;
@@ -42,14 +45,45 @@ const QUESTIONS: usize = 8;
 pub struct Order<'a> {
     /// Where it comes from, as the user wrote it.
     pub uri: &'a str,
-    /// Where it goes; made when it is not there.
-    pub directory: &'a Path,
-    /// Files on their way, on the same filesystem; made when it is not there.
-    pub scratch: &'a Path,
+    /// Where it goes.
+    pub place: Location<'a>,
     /// Where the content of a folder goes.
     pub folder: FolderPlacement,
     /// What a single object must add up to.
     pub sha256: Option<&'a str>,
+    /// Whether it is an archive whose content is wanted.
+    pub unpack: bool,
+    /// Where downloads are shared with others.
+    pub cache: Option<Cache<'a>>,
+}
+
+/// Two folders of one filesystem; each is made when it is not there.
+#[derive(Clone, Copy, Debug)]
+pub struct Location<'a> {
+    /// Where whole files go.
+    pub directory: &'a Path,
+    /// Files on their way, and what a later run has to know.
+    pub scratch: &'a Path,
+}
+
+impl Location<'_> {
+    async fn make(&self) -> Result<(), Failure> {
+        for folder in [self.directory, self.scratch] {
+            fs::create_dir_all(folder).await.map_err(|error| Failure::local(error, "make the folder", folder))?;
+        }
+        Ok(())
+    }
+}
+
+/// What a source has, and who fetches it.
+#[derive(Clone)]
+struct Goods {
+    source: Arc<Source>,
+    manifest: Manifest,
+    wanted: Vec<Wanted>,
+    folders: Vec<PathBuf>,
+    progress: Arc<Progress>,
+    patience: Patience,
 }
 
 /// Fetches what `source` has.
@@ -63,35 +97,57 @@ pub async fn download(
     progress: Arc<Progress>,
     patience: Patience,
 ) -> Result<Placed, Failure> {
-    for folder in [order.directory, order.scratch] {
-        fs::create_dir_all(folder).await.map_err(|error| Failure::local(error, "make the folder", folder))?;
-    }
+    order.place.make().await?;
     let content = source.look().await?;
-    if order.sha256.is_some() && matches!(content, Content::Folder { .. }) {
-        let act = "sha256 is of a single object, but the uri is a folder";
-        return Err(Failure::new(Reason::ArtifactChecksumMismatch, act));
+    if let Content::Folder { .. } = content {
+        let refused = |reason, act: &str| Err(Failure::new(reason, act));
+        if order.sha256.is_some() {
+            let act = "sha256 is of a single object, but the uri is a folder";
+            return refused(Reason::ArtifactChecksumMismatch, act);
+        }
+        if order.unpack {
+            return refused(Reason::ArtifactUriInvalid, "unpack is for a single archive, but the uri is a folder");
+        }
     }
     let places = place::arrange(content, order.folder)?;
     let folders: Vec<PathBuf> = places.iter().filter_map(|place| place.folder().map(Path::to_owned)).collect();
     let files = places.into_iter().filter_map(|place| place.object.map(|object| (place.path, object)));
     let wanted = describe(&source, order, files.collect(), patience).await?;
-    let bytes = wanted.iter().filter_map(|wanted| wanted.object.size).fold(0, u64::saturating_add);
-    disk::is_large_enough(order.directory, bytes)?;
-    let mut manifest = Manifest {
-        asked: asked(order),
-        boot: boot(),
-        complete: false,
-        files: wanted.iter().map(|wanted| Entry::of(&wanted.path, &wanted.object)).collect(),
-    };
-    let count = wanted.len();
-    let todo = resume::prepare(order.directory, order.scratch, &manifest, wanted)?;
-    progress.start(count, todo.bytes, todo.in_place, todo.there);
-    disk::has_room(order.directory, todo.bytes.saturating_sub(todo.there))?;
-    make_folders(order.directory, &folders).await?;
-    Arc::new(Pool::new(source, patience, Arc::clone(&progress), todo.jobs)).run().await?;
-    manifest.complete = true;
-    manifest.save(order.scratch).map_err(|error| Failure::local(error, "write to", order.scratch))?;
-    Ok(Placed { files: count as u64, bytes: progress.done() })
+    let files = wanted.iter().map(|wanted| Entry::of(&wanted.path, &wanted.object)).collect();
+    let manifest = Manifest { asked: asked(order), boot: boot(), complete: false, files };
+    let goods = Goods { source, manifest, wanted, folders, progress, patience };
+    if order.unpack { archive::put(&goods, order).await } else { goods.put(order.place, order.cache).await }
+}
+
+impl Goods {
+    /// Puts everything in its place, through the cache where there is one.
+    async fn put(&self, place: Location<'_>, cache: Option<Cache<'_>>) -> Result<Placed, Failure> {
+        let todo = self.prepare(place).await?;
+        let jobs = match cache {
+            Some(cache) if !todo.jobs.is_empty() => shared::take(self, cache, place, todo.jobs).await?,
+            _ => todo.jobs,
+        };
+        let pool = Pool::new(Arc::clone(&self.source), self.patience, Arc::clone(&self.progress), jobs);
+        Arc::new(pool).run().await?;
+        self.complete(place)
+    }
+
+    /// Looks what is there, and that the rest has room.
+    async fn prepare(&self, place: Location<'_>) -> Result<Todo, Failure> {
+        let bytes = self.wanted.iter().filter_map(|wanted| wanted.object.size).fold(0, u64::saturating_add);
+        disk::is_large_enough(place.directory, bytes)?;
+        let todo = resume::prepare(place, &self.manifest, self.wanted.clone())?;
+        self.progress.start(self.wanted.len(), todo.bytes, todo.in_place, todo.there);
+        disk::has_room(place.directory, todo.bytes.saturating_sub(todo.there))?;
+        make_folders(place.directory, &self.folders).await?;
+        Ok(todo)
+    }
+
+    fn complete(&self, place: Location<'_>) -> Result<Placed, Failure> {
+        let manifest = Manifest { complete: true, ..self.manifest.clone() };
+        manifest.save(place.scratch).map_err(|error| Failure::local(error, "write to", place.scratch))?;
+        Ok(Placed { files: self.wanted.len() as u64, bytes: self.progress.done() })
+    }
 }
 
 /// Asks about every object that is large or of unknown size.
@@ -121,10 +177,13 @@ async fn describe(
 
 /// What is asked for, as a digest. A signature that is renewed is no other question.
 fn asked(order: Order<'_>) -> String {
-    let folder = format!("{:?}", order.folder);
-    let parts = [&uri::redact(order.uri), &folder, order.sha256.unwrap_or_default()];
-    let digest = Sha256::digest(parts.join("\n").as_bytes());
-    digest.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+    let how = format!("{:?} {}", order.folder, order.unpack);
+    digest(&[&uri::redact(order.uri), &how, order.sha256.unwrap_or_default()].join("\n"))
+}
+
+/// SHA-256 in hexadecimal.
+fn digest(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 async fn make_folders(directory: &Path, folders: &[PathBuf]) -> Result<(), Failure> {

@@ -2,6 +2,8 @@
 
 #![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test ends by a panic, its helpers too")]
 
+mod archive;
+mod cache;
 mod hostile;
 mod http;
 mod mounted;

@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use mooring_operator::api::artifact::{
-    Artifact, ArtifactKind, ArtifactPlan, ArtifactReport, Delivery, FolderPlacement, MAX_REPORT_BYTES, Outcome,
-    PLAN_VARIABLE, VERSION,
+    Artifact, ArtifactKind, ArtifactPlan, ArtifactReport, CachePlace, Delivery, FolderPlacement, MAX_REPORT_BYTES,
+    Outcome, PLAN_VARIABLE, VERSION,
 };
 use mooring_operator::catalogue::Reason;
 use tempfile::TempDir;
@@ -23,6 +23,7 @@ pub struct Job {
     environment: BTreeMap<&'static str, String>,
     arguments: Vec<&'static str>,
     secrets: Vec<String>,
+    cache: Option<CachePlace>,
 }
 
 /// What a run left.
@@ -46,12 +47,13 @@ impl Job {
             uri: uri.into(),
             delivery: Delivery::Download { directory, folder: FolderPlacement::SubFolder, scratch },
             sha256: None,
+            unpack: false,
             credentials_directory: None,
             required_file: None,
         };
         // Patient enough for a slow machine, impatient enough for a test.
         let arguments = vec!["--attempts", "2", "--stall-seconds", "5"];
-        Self { root, artifact, environment: BTreeMap::new(), arguments, secrets: vec![SECRET.into()] }
+        Self { root, artifact, environment: BTreeMap::new(), arguments, secrets: vec![SECRET.into()], cache: None }
     }
 
     /// Fetches the code at `uri`, which lies directly in the directory and must have `script`.
@@ -87,6 +89,18 @@ impl Job {
 
     pub fn required(mut self, file: &str) -> Self {
         self.artifact.required_file = Some(file.into());
+        self
+    }
+
+    /// The artifact is an archive.
+    pub fn unpacked(mut self) -> Self {
+        self.artifact.unpack = true;
+        self
+    }
+
+    /// Goes through the cache in `directory`, which may hold so many bytes.
+    pub fn through(mut self, directory: &Path, max_bytes: Option<u64>) -> Self {
+        self.cache = Some(CachePlace { directory: directory.display().to_string(), max_bytes });
         self
     }
 
@@ -173,7 +187,7 @@ impl Job {
     }
 
     fn command(&self, command: &[&str]) -> Command {
-        let plan = ArtifactPlan { version: VERSION, artifacts: vec![self.artifact.clone()] };
+        let plan = ArtifactPlan { version: VERSION, artifacts: vec![self.artifact.clone()], cache: self.cache.clone() };
         let (program, before) = command.split_first().unwrap();
         let mut command = Command::new(program);
         command
@@ -311,7 +325,7 @@ mod tests {
     fn sigterm_ends_it_without_blaming_anything() {
         let web = Web::start(|_, _| Answer::Stall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nmod".to_vec()));
         let job = Job::model(web.url("/model.bin"));
-        let plan = ArtifactPlan { version: VERSION, artifacts: vec![job.artifact.clone()] };
+        let plan = ArtifactPlan { version: VERSION, artifacts: vec![job.artifact.clone()], cache: None };
         let log = job.root.path().join("log");
         let mut process = Command::new(env!("CARGO_BIN_EXE_mooring-fetch"))
             .arg("--termination-log")
@@ -354,7 +368,11 @@ mod tests {
     fn the_first_artifact_that_fails_ends_the_plan() {
         let first = Job::mounted(Path::new("/absent/model"));
         let second = Job::model("ftp://host/file");
-        let plan = ArtifactPlan { version: VERSION, artifacts: vec![first.artifact.clone(), second.artifact.clone()] };
+        let plan = ArtifactPlan {
+            version: VERSION,
+            artifacts: vec![first.artifact.clone(), second.artifact.clone()],
+            cache: None,
+        };
         let folder = tempfile::tempdir().unwrap();
         let (file, log) = (folder.path().join("plan"), folder.path().join("log"));
         fs::write(&file, serde_json::to_string(&plan).unwrap()).unwrap();

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use super::Location;
 use super::chunk::{self, CHUNK};
 use super::job::Job;
 use super::manifest::{Entry, Manifest};
@@ -29,7 +30,7 @@ pub struct Todo {
 }
 
 /// One file to be.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Wanted {
     /// Below the directory.
     pub path: PathBuf,
@@ -41,13 +42,14 @@ pub struct Wanted {
     pub checksums: Vec<Checksum>,
 }
 
-/// Compares what is wanted with what an earlier run left in `directory` and `scratch`, removes what nobody wants any
+/// Compares what is wanted with what an earlier run left, removes what nobody wants any
 /// more, and remembers what is wanted now.
 ///
 /// # Errors
 ///
 /// When the disk can't be read or written.
-pub fn prepare(directory: &Path, scratch: &Path, next: &Manifest, wanted: Vec<Wanted>) -> Result<Todo, Failure> {
+pub fn prepare(place: Location<'_>, next: &Manifest, wanted: Vec<Wanted>) -> Result<Todo, Failure> {
+    let Location { directory, scratch } = place;
     let before = Manifest::load(scratch);
     let known = before.asked == next.asked;
     let same_boot = known && !next.boot.is_empty() && before.boot == next.boot;

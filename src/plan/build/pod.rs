@@ -92,6 +92,7 @@ fn initializer(valid: &Valid<'_>, placed: &[&Placed], image: &str) -> Container 
     let plan = ArtifactPlan {
         version: artifact::VERSION,
         artifacts: placed.iter().map(|placed| placed.artifact.clone()).collect(),
+        cache: None,
     };
     // The plan holds texts and numbers only: writing it can't fail.
     let plan = serde_json::to_string(&plan).unwrap_or_default();

@@ -1,0 +1,104 @@
+//! Through the cache: fetched into it by whoever comes first, copied from it by all.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::job::Job;
+use super::{Goods, Location, digest};
+use crate::catalogue::Reason;
+use crate::fetch::cache::{Cache, Entry, Found};
+use crate::fetch::failure::Failure;
+use crate::fetch::verify::{Checksum, Verifier};
+
+/// Bytes that are read at a time.
+const BUFFER: usize = 256 << 10;
+
+/// Puts in place what the cache has or gets; the jobs that it can't help with are left. A cache that can't be used is no
+/// reason to fail.
+pub async fn take(goods: &Goods, cache: Cache<'_>, place: Location<'_>, jobs: Vec<Job>) -> Result<Vec<Job>, Failure> {
+    let files = &goods.manifest.files;
+    if files.iter().any(|file| file.version.is_none() || file.size.is_none()) {
+        tracing::info!("the store tells no version of it, so it does not go through the cache");
+        return Ok(jobs);
+    }
+    let bytes = files.iter().filter_map(|file| file.size).sum();
+    let key = key(goods);
+    let without = |why: &str| tracing::warn!("the cache is not used: {why}");
+    let entry = match cache.open(&key, bytes).await {
+        Ok(Found::Whole(entry)) => entry,
+        Ok(Found::ToFill(entry)) => {
+            fill(goods, &entry).await?;
+            entry
+        }
+        Ok(Found::NoRoom) => {
+            without("it has no room for this, whatever is removed");
+            return Ok(jobs);
+        }
+        Err(failure) => {
+            without(&failure.sentence());
+            return Ok(jobs);
+        }
+    };
+    tracing::info!("copying from the cache");
+    // What the download has counted is counted again as it gets to its place.
+    goods.progress.start(goods.wanted.len(), bytes, 0, 0);
+    let (entry, directory) = (Arc::new(entry), place.directory.to_owned());
+    let mut left = Vec::new();
+    for job in jobs {
+        let (source, path) = (Arc::clone(&entry), job.target.strip_prefix(&directory).map(PathBuf::from));
+        let Ok(path) = path else { continue };
+        let (to, checksums) = (job.partial.clone(), job.checksums.clone());
+        let copied = tokio::task::spawn_blocking(move || copy(&source, &path, &to, &checksums)).await;
+        let ended = |error| Failure::new(Reason::ArtifactVolumeUnavailable, "a copy ended").caused_by(error);
+        match copied.map_err(ended)? {
+            Ok(bytes) => {
+                fs::rename(&job.partial, &job.target)
+                    .map_err(|error| Failure::local(error, "put in place", &job.target))?;
+                goods.progress.add(bytes);
+                goods.progress.file_done();
+            }
+            Err(failure) if failure.reason == Reason::ArtifactDiskFull => return Err(failure),
+            Err(failure) => {
+                without(&failure.sentence());
+                entry.spoil();
+                left.push(job);
+            }
+        }
+    }
+    Ok(left)
+}
+
+/// What tells this content from any other.
+fn key(goods: &Goods) -> String {
+    let file = |file: &super::Entry| format!("{}\0{}\0{:?}\0{:?}", file.path, file.key, file.size, file.version);
+    let files: Vec<String> = goods.manifest.files.iter().map(file).collect();
+    digest(&format!("{}\n{}", goods.manifest.asked, files.join("\n")))
+}
+
+async fn fill(goods: &Goods, entry: &Entry) -> Result<(), Failure> {
+    let place = Location { directory: &entry.data, scratch: &entry.scratch };
+    place.make().await?;
+    // Boxed, since a fetch into the cache is a fetch within a fetch; that one has no cache of its own.
+    Box::pin(goods.put(place, None)).await?;
+    let _ = fs::remove_dir_all(&entry.scratch);
+    entry.complete()
+}
+
+/// Copies one file and adds it up, where it is known to what.
+fn copy(entry: &Entry, path: &std::path::Path, to: &std::path::Path, checksums: &[Checksum]) -> Result<u64, Failure> {
+    let bytes = entry.copy(path, to)?;
+    let mut verifier = Verifier::new(checksums);
+    if verifier.is_needed() {
+        let failed = |error| Failure::local(error, "read", to);
+        let (mut file, mut buffer) = (File::open(to).map_err(failed)?, vec![0; BUFFER]);
+        loop {
+            let length = file.read(&mut buffer).map_err(failed)?;
+            let Some(piece) = buffer.get(..length).filter(|piece| !piece.is_empty()) else { break };
+            verifier.see(piece);
+        }
+        verifier.judge(&path.display().to_string())?;
+    }
+    Ok(bytes)
+}
