@@ -28,7 +28,7 @@ use crate::api::artifact::{Artifact, ArtifactPlan, ArtifactReport, Delivery, VER
 use crate::fetch::cache::Cache;
 use crate::fetch::failure::Failure;
 use crate::fetch::place::SCRATCH;
-use crate::fetch::progress::Progress;
+use crate::fetch::progress::{Board, Progress};
 use crate::fetch::source::Source;
 use crate::fetch::transfer::{Location, Order};
 
@@ -76,14 +76,15 @@ pub fn read_plan(text: &str) -> Result<ArtifactPlan, PlanError> {
     if plan.version == VERSION { Ok(plan) } else { Err(PlanError::VersionUnknown { found: plan.version }) }
 }
 
-/// Puts every artifact of `plan` in place, in order, up to the first that fails, and tells how it went.
-pub async fn run(plan: &ArtifactPlan, patience: Patience) -> ArtifactReport {
+/// Puts every artifact of `plan` in place, in order, up to the first that fails, and tells how it went. Meanwhile `board`
+/// shows how far it is.
+pub async fn run(plan: &ArtifactPlan, patience: Patience, board: &Board) -> ArtifactReport {
     let start = Instant::now();
     let mut placed = Placed::default();
     let cache = plan.cache.as_ref();
     let cache = cache.map(|cache| Cache { directory: Path::new(&cache.directory), most: cache.max_bytes });
     for artifact in &plan.artifacts {
-        match put_in_place(artifact, cache, patience).await {
+        match put_in_place(artifact, cache, patience, board).await {
             Ok(more) => {
                 placed.files += more.files;
                 placed.bytes += more.bytes;
@@ -94,7 +95,12 @@ pub async fn run(plan: &ArtifactPlan, patience: Patience) -> ArtifactReport {
     report::succeeded(placed, start.elapsed())
 }
 
-async fn put_in_place(artifact: &Artifact, cache: Option<Cache<'_>>, patience: Patience) -> Result<Placed, Failure> {
+async fn put_in_place(
+    artifact: &Artifact,
+    cache: Option<Cache<'_>>,
+    patience: Patience,
+    board: &Board,
+) -> Result<Placed, Failure> {
     let kind = artifact.kind.as_str();
     let shown = uri::redact(&artifact.uri);
     match &artifact.delivery {
@@ -118,7 +124,8 @@ async fn put_in_place(artifact: &Artifact, cache: Option<Cache<'_>>, patience: P
                 unpack: artifact.unpack,
                 cache,
             };
-            let progress = Arc::new(Progress::new(kind));
+            let progress = Arc::new(Progress::new(artifact.kind));
+            board.show(&progress);
             let work = transfer::download(Arc::new(source), order, Arc::clone(&progress), patience);
             let placed = progress.told_during(work).await?;
             if scratch.is_none() {

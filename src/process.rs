@@ -2,6 +2,8 @@
 
 #[cfg(feature = "admin")]
 pub mod admin;
+#[cfg(feature = "answer")]
+pub mod answer;
 pub mod build;
 #[cfg(feature = "admin")]
 pub mod readiness;

@@ -17,6 +17,9 @@ pub const MAX_REPORT_BYTES: usize = 4096;
 /// The port of the pod where the storage initializer serves its [`DownloadProgress`].
 pub const PROGRESS_PORT: u16 = 8089;
 
+/// The environment variable that says where it serves it, as in `[::]:8089`.
+pub const PROGRESS_VARIABLE: &str = "MOORING_FETCH_PROGRESS";
+
 /// The path there.
 pub const PROGRESS_PATH: &str = "/progress";
 

@@ -1,17 +1,24 @@
 //! The storage initializer.
 
 use std::io::Read;
+use std::net::SocketAddr;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
+use bytes::Bytes;
 use clap::Parser;
-use mooring_operator::api::artifact::{ArtifactReport, PLAN_VARIABLE};
+use http_body_util::Full;
+use hyper::{Response, StatusCode};
+use mooring_operator::api::artifact::{ArtifactReport, PLAN_VARIABLE, PROGRESS_PATH, PROGRESS_VARIABLE};
+use mooring_operator::fetch::progress::Board;
 use mooring_operator::fetch::{self, Patience, report};
-use mooring_operator::process::telemetry;
+use mooring_operator::process::{answer, telemetry};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 const EXAMPLE: &str = r#"Example:
   mooring-fetch --plan - <<'PLAN'
@@ -64,6 +71,10 @@ struct Arguments {
     #[arg(long, value_name = "SECONDS", env = "MOORING_FETCH_STALL_SECONDS", default_value = "10")]
     stall_seconds: NonZeroU64,
 
+    /// Where to serve `/progress`, as in `[::]:8089`; nowhere without it.
+    #[arg(long, value_name = "ADDRESS", env = PROGRESS_VARIABLE)]
+    progress: Option<SocketAddr>,
+
     /// Filter of the log, as in `info,mooring_operator=debug`.
     #[arg(long, value_name = "FILTER", env = "RUST_LOG", default_value = "info")]
     log: String,
@@ -89,7 +100,9 @@ fn start(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     };
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("can't start the runtime")?;
-    let Some(report) = runtime.block_on(follow(&plan, patience))? else { return Ok(ExitCode::from(TERMINATED)) };
+    let Some(report) = runtime.block_on(follow(&plan, patience, arguments.progress))? else {
+        return Ok(ExitCode::from(TERMINATED));
+    };
     report::tell(&report);
     if let Some(kibibytes) = peak_memory() {
         tracing::debug!("peak memory: {kibibytes} KiB");
@@ -122,15 +135,42 @@ fn read(arguments: &Arguments) -> anyhow::Result<String> {
 }
 
 /// Follows the plan to its end; `None` when SIGTERM came first.
-async fn follow(plan: &str, patience: Patience) -> anyhow::Result<Option<ArtifactReport>> {
+async fn follow(
+    plan: &str,
+    patience: Patience,
+    progress: Option<SocketAddr>,
+) -> anyhow::Result<Option<ArtifactReport>> {
     let plan = match fetch::read_plan(plan) {
         Ok(plan) => plan,
         Err(error) => return Ok(Some(report::without_plan(&error))),
     };
     // The first process of a container is not ended by SIGTERM unless it wants to be.
     let mut terminate = signal(SignalKind::terminate()).context("can't listen for SIGTERM")?;
+    let board = Board::default();
+    if let Some(address) = progress {
+        match TcpListener::bind(address).await {
+            Ok(listener) => {
+                tracing::debug!("the progress is served on {}", listener.local_addr()?);
+                tokio::spawn(answer::serve(listener, shows(board.clone()), CancellationToken::new()));
+            }
+            // Nobody needs it to fetch.
+            Err(error) => tracing::warn!("can't serve the progress on {address}: {error}"),
+        }
+    }
     tokio::select! {
-        report = fetch::run(&plan, patience) => Ok(Some(report)),
+        report = fetch::run(&plan, patience, &board) => Ok(Some(report)),
         _ = terminate.recv() => Ok(None),
+    }
+}
+
+/// The answers of the progress server.
+fn shows(board: Board) -> impl Fn(&str) -> Response<Full<Bytes>> + Send + Sync + 'static {
+    move |path| match (path, board.document()) {
+        (PROGRESS_PATH, Some(document)) => {
+            let body = serde_json::to_string(&document).unwrap_or_default();
+            answer::with_type(StatusCode::OK, body, "application/json")
+        }
+        (PROGRESS_PATH, None) => answer::text(StatusCode::SERVICE_UNAVAILABLE, "nothing is fetched yet\n".to_owned()),
+        _ => answer::text(StatusCode::NOT_FOUND, format!("there is {PROGRESS_PATH}\n")),
     }
 }

@@ -8,6 +8,7 @@ mod hostile;
 mod http;
 mod mounted;
 mod program;
+mod progress;
 mod redirects;
 mod resume;
 mod s3;

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use mooring_operator::api::artifact::{
@@ -179,6 +180,14 @@ impl Job {
         process.kill().unwrap();
         process.wait().unwrap();
         true
+    }
+
+    /// Starts the program and hands over its log.
+    pub fn start(&self) -> (Child, impl Iterator<Item = String> + use<>) {
+        let mut command = self.command(&[env!("CARGO_BIN_EXE_mooring-fetch")]);
+        let mut process = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let log = BufReader::new(process.stderr.take().unwrap());
+        (process, log.lines().map(Result::unwrap))
     }
 
     /// Runs it, so that it can run again.
