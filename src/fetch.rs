@@ -12,6 +12,7 @@ pub mod failure;
 pub mod mounted;
 pub mod place;
 pub mod progress;
+pub mod redirect;
 pub mod report;
 pub mod retry;
 pub mod source;

@@ -154,6 +154,12 @@ impl Download {
     }
 }
 
+/// Whether `response` is one that [`Download::new`] takes.
+#[must_use]
+pub fn has_bytes(response: &Response) -> bool {
+    response.status().is_success() || response.status() == StatusCode::RANGE_NOT_SATISFIABLE
+}
+
 /// The entity tag, where it tells every byte: a weak one does not.
 #[must_use]
 pub fn strong_etag(headers: &HeaderMap) -> Option<String> {

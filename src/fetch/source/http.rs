@@ -7,21 +7,19 @@
 use std::fmt;
 
 use percent_encoding::percent_decode_str;
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, IF_MATCH, LOCATION, RANGE};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, IF_MATCH, RANGE};
 use reqwest::{Client, Response, StatusCode};
 use url::Url;
 
 use crate::catalogue::Reason;
-use crate::fetch::client::{host, retry_after, send};
+use crate::fetch::client::{retry_after, send};
 use crate::fetch::credentials::{Folder, missing};
 use crate::fetch::download::{Download, Span, Told, strong_etag};
 use crate::fetch::failure::{Failure, Retry};
+use crate::fetch::redirect::{Route, take_user};
 use crate::fetch::source::{Content, Object};
 use crate::fetch::uri;
 use crate::fetch::verify::Checksum;
-
-/// How many redirects are followed.
-const MOST_REDIRECTS: usize = 5;
 
 /// One object of a web server.
 pub struct Http {
@@ -77,40 +75,23 @@ impl Http {
     ///
     /// When the server does not answer with the object.
     pub async fn read(&self, object: &Object, span: Option<Span>) -> Result<Download, Failure> {
-        let mut url = self.url.clone();
-        let mut trusted = true;
-        for _ in 0..=MOST_REDIRECTS {
-            let response = self.ask(&url, trusted, object, span).await?;
-            let status = response.status();
-            let location = response.headers().get(LOCATION).filter(|_| status.is_redirection());
-            let Some(location) = location else {
-                return if status.is_success() || status == StatusCode::RANGE_NOT_SATISFIABLE {
-                    let told = told(response.headers());
-                    Download::new(response, object, span, told)
-                } else if status == StatusCode::PRECONDITION_FAILED {
-                    let act = format!("{} was changed while it was fetched", uri::redact(url.as_str()));
-                    Err(Failure::status(status, None, act).with_retry(Retry::Soon))
-                } else {
-                    let act = format!("{} answered {status}", uri::redact(url.as_str()));
-                    Err(Failure::status(status, retry_after(&response), act))
-                };
-            };
-            let next = location.to_str().ok().and_then(|location| url.join(location).ok());
-            let mut next = next.ok_or_else(|| refused(&response, "to something that is no url"))?;
-            take_user(&mut next);
-            match (url.scheme(), next.scheme()) {
-                (_, "https") | ("http", "http") => {}
-                ("https", "http") => return Err(refused(&response, "from https to http")),
-                _ => return Err(refused(&response, "to another scheme than http and https")),
+        let mut route = Route::from(self.url.clone());
+        loop {
+            let response = self.ask(&route, object, span).await?;
+            if route.follow(&response)? {
+                continue;
             }
-            trusted &= next.origin() == url.origin();
-            tracing::info!("{} redirects to {}", host(&url), uri::redact(next.as_str()));
-            url = next;
+            let (status, shown) = (response.status(), uri::redact(route.url().as_str()));
+            return if status.is_success() || status == StatusCode::RANGE_NOT_SATISFIABLE {
+                let told = told(response.headers());
+                Download::new(response, object, span, told)
+            } else if status == StatusCode::PRECONDITION_FAILED {
+                let act = format!("{shown} was changed while it was fetched");
+                Err(Failure::status(status, None, act).with_retry(Retry::Soon))
+            } else {
+                Err(Failure::status(status, retry_after(&response), format!("{shown} answered {status}")))
+            };
         }
-        Err(Failure::new(
-            Reason::ArtifactStoreError,
-            format!("{} redirects more than {MOST_REDIRECTS} times", host(&self.url)),
-        ))
     }
 
     /// Asks for the first byte and looks what the answer says of the rest. A signed uri may allow no other method.
@@ -123,15 +104,15 @@ impl Http {
         Ok(download.told().clone())
     }
 
-    async fn ask(&self, url: &Url, trusted: bool, object: &Object, span: Option<Span>) -> Result<Response, Failure> {
-        let mut request = self.client.get(url.clone());
+    async fn ask(&self, route: &Route, object: &Object, span: Option<Span>) -> Result<Response, Failure> {
+        let mut request = self.client.get(route.url().clone());
         if let Some(span) = span {
             request = request.header(RANGE, span.header());
         }
         if let Some(version) = &object.version {
             request = request.header(IF_MATCH, version);
         }
-        if trusted {
+        if route.is_home() {
             request = request.headers(self.headers.clone());
             if let Some((user, password)) = &self.basic {
                 request = request.basic_auth(user, Some(password));
@@ -151,21 +132,6 @@ impl fmt::Display for Http {
 /// What a web server says of its object: the tag, and the digests that stores put into headers of their own.
 fn told(headers: &HeaderMap) -> Told {
     Told { version: strong_etag(headers), checksums: Checksum::in_headers(headers), ..Told::default() }
-}
-
-/// Takes user name and password out of `url`.
-fn take_user(url: &mut Url) -> Option<(String, String)> {
-    let decode = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
-    let user = (decode(url.username()), decode(url.password().unwrap_or_default()));
-    // Both only fail on a url without a host, which has neither.
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    (!user.0.is_empty() || !user.1.is_empty()).then_some(user)
-}
-
-fn refused(response: &Response, why: &str) -> Failure {
-    let act = format!("{} redirects {why}, which is refused", host(response.url()));
-    Failure::new(Reason::ArtifactStoreError, act).with_answer(response.status(), None)
 }
 
 fn parse_headers(text: &str) -> Result<HeaderMap, Failure> {
