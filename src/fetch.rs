@@ -15,6 +15,7 @@ pub mod progress;
 pub mod redirect;
 pub mod report;
 pub mod retry;
+pub mod settings;
 pub mod source;
 pub mod transfer;
 pub mod unpack;

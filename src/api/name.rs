@@ -45,15 +45,32 @@ pub fn last_segment(uri: &str) -> &str {
     path.trim_end_matches('/').rsplit('/').next().unwrap_or(path)
 }
 
-/// A name for what a uri holds: its last segment without the extension.
+/// A name for what a uri holds: its last segment without the extension; of a repository its name without the revision.
 #[must_use]
 pub fn from_uri(uri: &str) -> String {
     let segment = last_segment(uri);
-    let stem = segment.split_once('.').map_or(segment, |(stem, _)| stem);
+    let stem = match repository(uri) {
+        Some(name) => name,
+        None => segment.split_once('.').map_or(segment, |(stem, _)| stem),
+    };
     let name: String =
         stem.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '-' }).collect();
     let name = name.trim_matches(['-', '_']);
     if name.is_empty() { "artifact".to_owned() } else { name.to_owned() }
+}
+
+/// The name of the repository that `uri` is as a whole; `None` when it is something else. A dot in it begins no
+/// extension: `Llama-3.1-8B`.
+fn repository(uri: &str) -> Option<&str> {
+    let (scheme, rest) = uri.split_once("://")?;
+    match scheme.to_ascii_lowercase().as_str() {
+        "hf" => {
+            let rest = rest.strip_prefix("datasets/").unwrap_or(rest);
+            let (_, name) = rest.trim_end_matches('/').split_once('/')?;
+            (!name.contains('/')).then(|| name.split('@').next().unwrap_or(name))
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -70,6 +87,19 @@ mod tests {
             ("https://host/model.tar.gz", "model"),
             ("pvc://claim", "claim"),
             ("https://host/.hidden", "artifact"),
+        ] {
+            assert_eq!(from_uri(uri), name, "{uri}");
+        }
+    }
+
+    #[test]
+    fn a_repository_is_named_without_its_revision() {
+        for (uri, name) in [
+            ("hf://org/repo", "repo"),
+            ("hf://org/repo@refs%2Fpr%2F1/", "repo"),
+            ("hf://org/Llama-3.1-8B@v1.0", "Llama-3-1-8B"),
+            ("hf://datasets/org/data@main", "data"),
+            ("hf://org/repo@main/onnx/model.onnx", "model"),
         ] {
             assert_eq!(from_uri(uri), name, "{uri}");
         }

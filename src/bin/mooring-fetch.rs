@@ -28,7 +28,8 @@ const EXAMPLE: &str = r#"Example:
   PLAN
 
 Credentials are the files of a mounted Secret: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN,
-AWS_ENDPOINT_URL, AWS_REGION for s3://; username and password, authorization, or headers for http(s)://.
+AWS_ENDPOINT_URL, AWS_REGION for s3://; username and password, authorization, or headers for http(s)://;
+HF_TOKEN, HF_ENDPOINT for hf://.
 Without them the access is anonymous.
 
 Exit codes:

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use reqwest::{Client, RequestBuilder, Response};
 use url::Url;
@@ -13,8 +13,11 @@ use crate::fetch::address;
 use crate::fetch::failure::Failure;
 use crate::process::build;
 
-/// Longest pause that a store may ask for; a longer one counts as this.
-const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+/// Longest pause that a store may ask for; a longer one counts as this. Hugging Face counts requests in windows of five
+/// minutes (its manual, "Hub Rate limits").
+const LONGEST_PAUSE: Duration = Duration::from_mins(5);
+
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
 /// Builds the client. It follows no redirect by itself, because only a source knows which headers are secret.
 ///
@@ -65,11 +68,25 @@ pub fn host(url: &Url) -> String {
     }
 }
 
-/// How long the store wants to be left alone, from a `Retry-After` in seconds; a date counts as none.
+/// How long the store wants to be left alone, from a `Retry-After` in seconds (a date counts as none), or until a quota
+/// that is used up is there again (`RateLimit: "api";r=0;t=55`).
+///
+/// Source: RFC 9110; draft-ietf-httpapi-ratelimit-headers-10, which the Hugging Face hub follows.
 #[must_use]
 pub fn retry_after(response: &Response) -> Option<Duration> {
-    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    let header = |name| response.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let asked = header(RETRY_AFTER).and_then(|seconds| seconds.trim().parse().ok());
+    let seconds = asked.or_else(|| used_up(header(RATE_LIMIT)?))?;
     Some(Duration::from_secs(seconds).min(LONGEST_PAUSE))
+}
+
+/// The seconds after which the quotas that are used up are there again.
+fn used_up(rate_limit: &str) -> Option<u64> {
+    let quotas = rate_limit.split(',').filter_map(|quota| {
+        let value = |name| quota.split(';').find_map(|parameter| parameter.trim().strip_prefix(name)?.parse().ok());
+        value("r=").filter(|left: &u64| *left == 0).and_then(|_| value("t="))
+    });
+    quotas.max()
 }
 
 /// Reads at most `limit` bytes of the body, and whether that was all of it.
@@ -88,4 +105,18 @@ pub async fn read_at_most(mut response: Response, limit: usize) -> Result<(Vec<u
         }
     }
     Ok((body, true))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_quota_that_is_used_up_asks_for_a_pause() {
+        assert_eq!(used_up("\"api\";r=0;t=55"), Some(55));
+        assert_eq!(used_up("\"api\";r=0;t=55, \"pages\"; r=0; t=70, \"resolvers\";r=9;t=200"), Some(70));
+        for other in ["\"api\";r=12;t=55", "", "r=0", "t=5", "\"api\";r=0;t=soon"] {
+            assert_eq!(used_up(other), None, "{other}");
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! What every source gives: what there is, and the bytes of one object.
 
+pub mod hf;
 pub mod http;
 pub mod s3;
 
@@ -20,6 +21,8 @@ pub enum Source {
     Http(http::Http),
     /// A bucket.
     S3(s3::S3),
+    /// A repository of a Hugging Face hub.
+    Hf(hf::Hf),
 }
 
 /// What a uri turned out to be.
@@ -90,6 +93,7 @@ impl Source {
                 let access = s3::access::Access::find(folder.as_ref()).await?;
                 Ok(Self::S3(s3::S3::new(client, access, bucket, key, patience)))
             }
+            Location::Hf(address) => Ok(Self::Hf(hf::Hf::open(client, address, folder.as_ref(), patience).await?)),
         }
     }
 
@@ -102,6 +106,7 @@ impl Source {
         match self {
             Self::Http(http) => http.look(),
             Self::S3(s3) => s3.look().await,
+            Self::Hf(hf) => hf.look().await,
         }
     }
 
@@ -114,6 +119,7 @@ impl Source {
         match self {
             Self::Http(http) => http.read(object, span).await,
             Self::S3(s3) => s3.read(object, span).await,
+            Self::Hf(hf) => hf.read(object, span).await,
         }
     }
 
@@ -127,6 +133,7 @@ impl Source {
         match self {
             Self::Http(http) => http.describe(object).await,
             Self::S3(s3) => s3.describe(object).await,
+            Self::Hf(hf) => hf.describe(object).await,
         }
     }
 }
@@ -136,6 +143,7 @@ impl fmt::Display for Source {
         match self {
             Self::Http(http) => http.fmt(formatter),
             Self::S3(s3) => s3.fmt(formatter),
+            Self::Hf(hf) => hf.fmt(formatter),
         }
     }
 }

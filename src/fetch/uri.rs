@@ -1,5 +1,7 @@
 //! What a uri means, and how it is shown.
 
+pub mod hf;
+
 use percent_encoding::percent_decode_str;
 use url::Url;
 
@@ -7,7 +9,7 @@ use crate::catalogue::Reason;
 use crate::fetch::failure::Failure;
 
 /// The schemes that can be fetched or mounted, for people.
-const SCHEMES: &str = "http://, https://, s3:// or pvc://";
+const SCHEMES: &str = "http://, https://, s3://, hf:// or pvc://";
 
 /// Where an artifact is.
 #[derive(Clone, PartialEq, Eq)]
@@ -21,6 +23,8 @@ pub enum Location {
         /// The key, decoded. Ends with `/`, or is empty, when only a prefix can be meant.
         key: String,
     },
+    /// A repository of a Hugging Face hub, or a part of it.
+    Hf(hf::Address),
 }
 
 /// Reads the `uri` of an artifact to download.
@@ -34,6 +38,7 @@ pub fn parse(uri: &str) -> Result<Location, Failure> {
     match scheme.to_ascii_lowercase().as_str() {
         "http" | "https" => http(uri),
         "s3" => s3(uri, rest),
+        "hf" => hf::parse(uri, rest).map(Location::Hf),
         "pvc" => Err(invalid(uri, "is a volume, which is mounted and never downloaded")),
         other => Err(invalid(uri, &format!("has the unknown scheme {other}://; use {SCHEMES}"))),
     }
@@ -56,11 +61,16 @@ fn s3(uri: &str, rest: &str) -> Result<Location, Failure> {
     if bucket.is_empty() || bucket.len() > 255 || !bucket.chars().all(is_name) || bucket.starts_with('.') {
         return Err(invalid(uri, "has no valid bucket name after s3://"));
     }
-    let key = percent_decode_str(key).decode_utf8().map_err(|error| invalid(uri, "is not UTF-8").caused_by(error))?;
-    if key.split('/').any(|segment| segment == "." || segment == "..") || key.contains('\0') {
+    Ok(Location::S3 { bucket: bucket.to_owned(), key: decode(uri, key)? })
+}
+
+/// Decodes the path of an object.
+fn decode(uri: &str, path: &str) -> Result<String, Failure> {
+    let path = percent_decode_str(path).decode_utf8().map_err(|error| invalid(uri, "is not UTF-8").caused_by(error))?;
+    if path.split('/').any(|segment| segment == "." || segment == "..") || path.contains('\0') {
         return Err(invalid(uri, "has a path segment that is . or .., or a NUL"));
     }
-    Ok(Location::S3 { bucket: bucket.to_owned(), key: key.into_owned() })
+    Ok(path.into_owned())
 }
 
 fn invalid(uri: &str, why: &str) -> Failure {
@@ -118,7 +128,7 @@ mod tests {
     fn s3_parts(uri: &str) -> (String, String) {
         match parse(uri).unwrap() {
             Location::S3 { bucket, key } => (bucket, key),
-            Location::Http(_) => unreachable!(),
+            _ => unreachable!(),
         }
     }
 
@@ -159,7 +169,7 @@ mod tests {
     #[test]
     fn an_unknown_scheme_is_told_the_known_ones() {
         let failure = parse("ftp://host/file").err().unwrap();
-        assert!(failure.to_string().contains("use http://, https://, s3:// or pvc://"), "{failure}");
+        assert!(failure.to_string().contains("use http://, https://, s3://, hf:// or pvc://"), "{failure}");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 mod archive;
 mod cache;
+mod hf;
 mod hostile;
 mod http;
 mod mounted;

@@ -354,7 +354,7 @@ mod tests {
 
     #[test]
     fn an_uri_that_nothing_can_fetch_is_told_what_can_be() {
-        for uri in ["ftp://host/file", "models", "hf://org/model"] {
+        for uri in ["ftp://host/file", "models", "gopher://host/file"] {
             Job::model(uri).run().failed(Reason::ArtifactUriInvalid, &["http://", "s3://"]);
         }
     }
