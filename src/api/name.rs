@@ -69,6 +69,7 @@ fn repository(uri: &str) -> Option<&str> {
             let (_, name) = rest.trim_end_matches('/').split_once('/')?;
             (!name.contains('/')).then(|| name.split('@').next().unwrap_or(name))
         }
+        "oci" => last_segment(uri).split([':', '@']).next(),
         _ => None,
     }
 }
@@ -100,6 +101,9 @@ mod tests {
             ("hf://org/Llama-3.1-8B@v1.0", "Llama-3-1-8B"),
             ("hf://datasets/org/data@main", "data"),
             ("hf://org/repo@main/onnx/model.onnx", "model"),
+            ("oci://reg:5000/path/repo", "repo"),
+            ("oci://reg/path/repo:v1.0", "repo"),
+            ("oci://reg/llama3.1:8b@sha256:0a0b", "llama3-1"),
         ] {
             assert_eq!(from_uri(uri), name, "{uri}");
         }

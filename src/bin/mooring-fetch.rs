@@ -29,7 +29,7 @@ const EXAMPLE: &str = r#"Example:
 
 Credentials are the files of a mounted Secret: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN,
 AWS_ENDPOINT_URL, AWS_REGION for s3://; username and password, authorization, or headers for http(s)://;
-HF_TOKEN, HF_ENDPOINT for hf://.
+HF_TOKEN, HF_ENDPOINT for hf://; .dockerconfigjson or config.json, or username and password for oci://.
 Without them the access is anonymous.
 
 Exit codes:

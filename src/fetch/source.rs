@@ -2,6 +2,7 @@
 
 pub mod hf;
 pub mod http;
+pub mod oci;
 pub mod s3;
 
 use std::fmt;
@@ -23,6 +24,8 @@ pub enum Source {
     S3(s3::S3),
     /// A repository of a Hugging Face hub.
     Hf(hf::Hf),
+    /// An artifact of a container registry.
+    Oci(oci::Oci),
 }
 
 /// What a uri turned out to be.
@@ -94,6 +97,10 @@ impl Source {
                 Ok(Self::S3(s3::S3::new(client, access, bucket, key, patience)))
             }
             Location::Hf(address) => Ok(Self::Hf(hf::Hf::open(client, address, folder.as_ref(), patience).await?)),
+            Location::Oci(address) => {
+                let access = oci::access::Access::find(folder.as_ref(), &address).await?;
+                Ok(Self::Oci(oci::Oci::new(client, access, address, patience)))
+            }
         }
     }
 
@@ -107,6 +114,7 @@ impl Source {
             Self::Http(http) => http.look(),
             Self::S3(s3) => s3.look().await,
             Self::Hf(hf) => hf.look().await,
+            Self::Oci(oci) => oci.look().await,
         }
     }
 
@@ -120,6 +128,7 @@ impl Source {
             Self::Http(http) => http.read(object, span).await,
             Self::S3(s3) => s3.read(object, span).await,
             Self::Hf(hf) => hf.read(object, span).await,
+            Self::Oci(oci) => oci.read(object, span).await,
         }
     }
 
@@ -134,6 +143,8 @@ impl Source {
             Self::Http(http) => http.describe(object).await,
             Self::S3(s3) => s3.describe(object).await,
             Self::Hf(hf) => hf.describe(object).await,
+            // Its manifest has told all.
+            Self::Oci(_) => Ok(Told::default()),
         }
     }
 }
@@ -144,6 +155,7 @@ impl fmt::Display for Source {
             Self::Http(http) => http.fmt(formatter),
             Self::S3(s3) => s3.fmt(formatter),
             Self::Hf(hf) => hf.fmt(formatter),
+            Self::Oci(oci) => oci.fmt(formatter),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What a uri means, and how it is shown.
 
 pub mod hf;
+pub mod oci;
 
 use percent_encoding::percent_decode_str;
 use url::Url;
@@ -9,7 +10,7 @@ use crate::catalogue::Reason;
 use crate::fetch::failure::Failure;
 
 /// The schemes that can be fetched or mounted, for people.
-const SCHEMES: &str = "http://, https://, s3://, hf:// or pvc://";
+const SCHEMES: &str = "http://, https://, s3://, hf://, oci:// or pvc://";
 
 /// Where an artifact is.
 #[derive(Clone, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub enum Location {
     },
     /// A repository of a Hugging Face hub, or a part of it.
     Hf(hf::Address),
+    /// An artifact of a container registry.
+    Oci(oci::Address),
 }
 
 /// Reads the `uri` of an artifact to download.
@@ -39,6 +42,7 @@ pub fn parse(uri: &str) -> Result<Location, Failure> {
         "http" | "https" => http(uri),
         "s3" => s3(uri, rest),
         "hf" => hf::parse(uri, rest).map(Location::Hf),
+        "oci" => oci::parse(uri, rest).map(Location::Oci),
         "pvc" => Err(invalid(uri, "is a volume, which is mounted and never downloaded")),
         other => Err(invalid(uri, &format!("has the unknown scheme {other}://; use {SCHEMES}"))),
     }
@@ -169,7 +173,7 @@ mod tests {
     #[test]
     fn an_unknown_scheme_is_told_the_known_ones() {
         let failure = parse("ftp://host/file").err().unwrap();
-        assert!(failure.to_string().contains("use http://, https://, s3://, hf:// or pvc://"), "{failure}");
+        assert!(failure.to_string().contains("use http://, https://, s3://, hf://, oci:// or pvc://"), "{failure}");
     }
 
     #[test]

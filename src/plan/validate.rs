@@ -17,7 +17,7 @@ const CODE_ROOT: &str = "/var/azureml-app";
 /// Where Secrets with credentials are mounted in the storage initializer.
 const CREDENTIALS_ROOT: &str = "/var/run/mooring/credentials";
 /// Schemes that the storage initializer downloads from.
-const DOWNLOADED: [&str; 4] = ["http", "https", "s3", "hf"];
+const DOWNLOADED: [&str; 5] = ["http", "https", "s3", "hf", "oci"];
 
 /// A spec that can be built.
 #[derive(Clone, Debug)]

@@ -8,6 +8,7 @@ mod hf;
 mod hostile;
 mod http;
 mod mounted;
+mod oci;
 mod program;
 mod progress;
 mod redirects;

@@ -1,11 +1,13 @@
 //! Real stores, started by `tests/fetch/stores` once for all tests. Each ends with this process, which holds its
 //! standard input.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 /// A running store.
 #[derive(Deserialize)]
@@ -40,7 +42,35 @@ pub fn tls() -> &'static Store {
     STORE.get_or_init(|| start("tls"))
 }
 
+/// Container registries over one folder of artifacts.
+#[derive(Deserialize)]
+pub struct Registry {
+    /// For everybody.
+    pub endpoint: String,
+    /// For `reader` with the password `S3CR3T`.
+    pub basic: String,
+    /// With tokens: everybody may pull `models/single`, and `reader` all but `models/private`.
+    pub token: String,
+    /// The manifest of each repository.
+    pub digests: BTreeMap<String, String>,
+    #[serde(skip)]
+    _process: Option<Child>,
+}
+
+pub fn registry() -> &'static Registry {
+    static REGISTRY: OnceLock<Registry> = OnceLock::new();
+    REGISTRY.get_or_init(|| {
+        let (registry, process) = launch("registry");
+        Registry { _process: Some(process), ..registry }
+    })
+}
+
 fn start(which: &str) -> Store {
+    let (store, process) = launch(which);
+    Store { _process: Some(process), ..store }
+}
+
+fn launch<What: DeserializeOwned>(which: &str) -> (What, Child) {
     let mut process = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fetch/stores"))
         .arg(which)
         .stdin(Stdio::piped())
@@ -51,5 +81,5 @@ fn start(which: &str) -> Store {
     let stdout = process.stdout.take().expect("its output is piped");
     BufReader::new(stdout).read_line(&mut line).expect("it prints a line");
     let store = serde_json::from_str(&line).unwrap_or_else(|error| panic!("the store {which} did not start: {error}"));
-    Store { _process: Some(process), ..store }
+    (store, process)
 }

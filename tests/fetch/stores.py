@@ -1,15 +1,21 @@
 """One store for the tests: see `stores --help`."""
 
+import base64
 import datetime
+import hashlib
 import http.server
 import ipaddress
 import json
 import logging
 import os
+import re
 import ssl
+import subprocess
 import sys
 import tempfile
 import threading
+import time
+import urllib.parse
 
 REGION = "us-east-1"
 
@@ -152,10 +158,199 @@ def tls_store():
     return {"endpoint": f"https://127.0.0.1:{server.server_address[1]}", "certificate": certificate.decode()}
 
 
+def registry_store():
+    """Three registries over one folder: one for everybody, one that wants a password, one that wants a token."""
+    folder = tempfile.TemporaryDirectory()
+    at = lambda name: os.path.join(folder.name, name)
+    with open(at("htpasswd"), "w") as file:
+        # `S3CR3T`, by bcrypt.
+        file.write("reader:$2b$05$LtwaoDBHzXIPo62apjgjzOqNxHnhx30IqAV.2cuw2/Wt0.st/S6ES\n")
+    realm, certificate = token_service()
+    with open(at("certificate.pem"), "wb") as file:
+        file.write(certificate)
+    auths = {
+        "endpoint": {},
+        "basic": {"htpasswd": {"realm": "tests", "path": at("htpasswd")}},
+        "token": {"token": {"realm": realm, "service": "tests", "issuer": "tests", "rootcertbundle": at("certificate.pem")}},
+    }
+    processes, store = [folder], {}
+    for name, auth in auths.items():
+        process, store[name] = start_registry(at("storage"), at(f"{name}.yaml"), auth)
+        processes.append(process)
+    store["digests"] = push_artifacts(store["endpoint"])
+    return store, processes
+
+
+def start_registry(storage, path, auth):
+    config = {
+        "version": "0.1",
+        "storage": {"filesystem": {"rootdirectory": storage}},
+        "http": {"addr": "127.0.0.1:0"},
+        "auth": auth,
+    }
+    with open(path, "w") as file:
+        json.dump({key: value for key, value in config.items() if value}, file)
+    command = ["docker-registry", "serve", path]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    log = []
+    for line in process.stderr:
+        log.append(line.decode())
+        if found := re.search(r"listening on (127\.0\.0\.1:\d+)", log[-1]):
+            # Nobody reads more of it, and a full pipe would stop the registry.
+            threading.Thread(target=process.stderr.read, daemon=True).start()
+            return process, found[1]
+    sys.exit("docker-registry did not start: " + "".join(log))
+
+
+def token_service():
+    """Gives tokens as the distribution specification says; the url, and the certificate of its key."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import padding, rsa
+
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "tests")])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    der = base64.b64encode(certificate.public_bytes(serialization.Encoding.DER)).decode()
+
+    def signed(account, scope):
+        access = []
+        # Everybody may pull models/single, and the reader all but models/private.
+        if found := re.fullmatch(r"repository:([^:]+):pull", scope or ""):
+            if found[1] == "models/single" or (account == "reader" and found[1] != "models/private"):
+                access = [{"type": "repository", "name": found[1], "actions": ["pull"]}]
+        now = int(time.time())
+        claims = {"iss": "tests", "sub": account, "aud": "tests", "nbf": now - 60, "exp": now + 600, "access": access}
+        text = b".".join(
+            base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=")
+            for part in ({"typ": "JWT", "alg": "RS256", "x5c": [der]}, claims)
+        )
+        signature = base64.urlsafe_b64encode(key.sign(text, padding.PKCS1v15(), hashes.SHA256())).rstrip(b"=")
+        return (text + b"." + signature).decode()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            query = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(self.path).query))
+            credentials = self.headers.get("Authorization")
+            password = "Basic " + base64.b64encode(b"reader:S3CR3T").decode()
+            is_known = credentials in (None, password) and query.get("service") == "tests"
+            self.answer(is_known, "token", "reader" if credentials else "", query.get("scope"))
+
+        def do_POST(self):
+            form = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            form = dict(urllib.parse.parse_qsl(form))
+            wanted = {"grant_type": "refresh_token", "refresh_token": "S3CR3T-identity", "service": "tests"}
+            is_known = wanted.items() <= form.items() and form.get("client_id")
+            self.answer(is_known, "access_token", "reader", form.get("scope"))
+
+        def answer(self, is_known, name, account, scope):
+            refusal = {"errors": [{"code": "UNAUTHORIZED", "message": "authentication required"}]}
+            body = json.dumps({name: signed(account, scope)} if is_known else refusal).encode()
+            self.send_response(200 if is_known else 401)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    realm = f"http://127.0.0.1:{server.server_address[1]}/token"
+    return realm, certificate.public_bytes(serialization.Encoding.PEM)
+
+
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
+TITLE = "org.opencontainers.image.title"
+BIG = bytes(range(251)) * (20 << 20 >> 8)
+
+
+def push_artifacts(registry):
+    """Pushes as ORAS does; the digest of each manifest by its repository."""
+    import requests
+
+    session, digests = requests.Session(), {}
+    digest_of = lambda body: "sha256:" + hashlib.sha256(body).hexdigest()
+
+    def blob(repository, body, kind, annotations=None):
+        begun = session.post(f"http://{registry}/v2/{repository}/blobs/uploads/", timeout=10)
+        begun.raise_for_status()
+        place = urllib.parse.urljoin(begun.url, begun.headers["Location"])
+        put = session.put(place, params={"digest": digest_of(body)}, data=body or b"", timeout=60)
+        put.raise_for_status()
+        return descriptor(body, kind, annotations)
+
+    def descriptor(body, kind, annotations=None):
+        found = {"mediaType": kind, "digest": digest_of(body), "size": len(body)}
+        return {**found, "annotations": annotations} if annotations else found
+
+    def manifest(repository, reference, document):
+        body = json.dumps({"schemaVersion": 2, **document}).encode()
+        kind = document["mediaType"]
+        url = f"http://{registry}/v2/{repository}/manifests/{reference or digest_of(body)}"
+        session.put(url, data=body, headers={"Content-Type": kind}, timeout=10).raise_for_status()
+        digests[repository] = digest_of(body)
+        return descriptor(body, kind)
+
+    def artifact(repository, layers, reference="1"):
+        config = blob(repository, b"{}", "application/vnd.oci.empty.v1+json")
+        layers = [blob(repository, body, kind, annotations) for body, kind, annotations in layers]
+        return manifest(repository, reference, {"mediaType": OCI_MANIFEST, "config": config, "layers": layers})
+
+    def file(title, body, **more):
+        return (body, more.pop("kind", OCI_LAYER), {TITLE: title, **more})
+
+    iris = {path.removeprefix("iris/model/"): body for path, body in FILES.items() if path.startswith("iris/model/")}
+    artifact("models/iris", [file(title, body) for title, body in iris.items() if not title.endswith("/")])
+    artifact("models/single", [file("model.pkl", b"pickle" * 1000)])
+    artifact("models/private", [file("model.pkl", b"pickle" * 1000)])
+    artifact("models/nested", [file("sub/model.pkl", b"nested"), (b"{}", "application/json", {})])
+    artifact("models/big", [file("model.bin", BIG)])
+    artifact("models/climbing", [file("../escape", b"out"), file("model.pkl", b"in")])
+    artifact("models/packed", [file("folder", b"tar", **{"io.deis.oras.content.unpack": "true"})])
+    artifact("models/hollow", [(b"{}", "application/vnd.oci.empty.v1+json", {})])
+    artifact("models/image", [(b"tar", OCI_LAYER + "+gzip", {})])
+    path = {"org.cncf.model.filepath": "weights/model.bin"}
+    artifact("models/pack", [(b"weights", "application/vnd.cncf.model.weight.v1.raw", path)])
+    artifact("models/pack-tar", [(b"weights", "application/vnd.cncf.model.weight.v1.tar", path)])
+    for repository, system in [("models/platforms", "linux"), ("models/foreign", "windows")]:
+        manifests = [
+            {
+                **artifact(repository, [file("model.so", architecture.encode())], reference=None),
+                "platform": {"os": system, "architecture": architecture},
+            }
+            for architecture in ["riscv64", "amd64", "arm64"]
+        ]
+        manifest(repository, "1", {"mediaType": OCI_INDEX, "manifests": manifests})
+    return digests
+
+
 def main():
-    store = {"open": open_store, "locked": locked_store, "tls": tls_store}[sys.argv[1]]()
+    if sys.argv[1] == "registry":
+        store, (folder, *processes) = registry_store()
+    else:
+        store = {"open": open_store, "locked": locked_store, "tls": tls_store}[sys.argv[1]]()
+        folder, processes = None, []
     print(json.dumps(store), flush=True)
     sys.stdin.buffer.read()
+    for process in processes:
+        process.kill()
+        process.wait()
+    if folder:
+        folder.cleanup()
     os._exit(0)
 
 
