@@ -141,6 +141,10 @@ impl OnlineDeploymentSpec {
 /// A model's files and where they come from.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.unpack) || !self.unpack || !self.uri.startsWith('pvc://')")
+        .message("unpack does not go with pvc://, which is mounted as it is")
+)]
 pub struct Model {
     /// Default: the last part of the uri without its extension.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -153,10 +157,16 @@ pub struct Model {
     /// Where the files are. A trailing slash or a folder becomes a sub-folder of `AZUREML_MODEL_DIR`.
     #[schemars(length(min = 1, max = 2048), regex(pattern = r"^[a-z][a-z0-9+.-]*://.+$"))]
     pub uri: String,
-    /// SHA-256 of a single object, in hexadecimal.
+    /// SHA-256 of a single object, in hexadecimal; of an archive with `unpack` too, not of what is in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^[a-fA-F0-9]{64}$"))]
     pub sha256: Option<String>,
+    /// The uri is an archive, which is unpacked: tar, tar.gz, tar.zst or zip (stored and deflated files). Its content
+    /// lies directly in `AZUREML_MODEL_DIR`, with the folders that it has in the archive and without the archive itself:
+    /// `iris/model.pkl` in `iris.tar.gz` becomes `AZUREML_MODEL_DIR/iris/model.pkl`. Links become second names of the
+    /// files that they point at in the archive. Not with pvc://. Default: false, the archive is the model's file.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unpack: bool,
     /// The Secret with the store's credentials.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
@@ -189,13 +199,19 @@ pub struct CodeConfiguration {
     validation = Rule::new("has(self.uri) != has(self.configMapName)")
         .message("code needs either uri or configMapName"),
     validation = Rule::new("!has(self.credentialsSecretName) || has(self.uri)")
-        .message("credentialsSecretName goes with uri")
+        .message("credentialsSecretName goes with uri"),
+    validation = Rule::new("!has(self.unpack) || !self.unpack || (has(self.uri) && !self.uri.startsWith('pvc://'))")
+        .message("unpack goes with a uri that is downloaded, neither with configMapName nor with pvc://")
 )]
 pub struct CodeSource {
     /// An object or a folder, as `model.uri`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048), regex(pattern = r"^[a-z][a-z0-9+.-]*://.+$"))]
     pub uri: Option<String>,
+    /// The uri is an archive, which is unpacked, as `model.unpack`. `scoringScript` is then a path in the archive:
+    /// `src/score.py` when the archive has it so. Neither with pvc:// nor with configMapName. Default: false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unpack: bool,
     /// A `ConfigMap` whose keys are the files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]

@@ -107,6 +107,7 @@ pub fn deployment(seen: &SeenDeployment) -> Result<Valid<'_>, Problem> {
             directory,
             folder: FolderPlacement::SubFolder,
             sha256: model.sha256.as_ref().map(|digest| digest.to_ascii_lowercase()),
+            unpack: model.unpack,
             credentials_secret: model.credentials_secret_name.clone(),
             required_file: None,
         };
@@ -138,6 +139,7 @@ pub fn deployment(seen: &SeenDeployment) -> Result<Valid<'_>, Problem> {
             directory: format!("{CODE_ROOT}/{}", name::from_uri(uri)),
             folder: FolderPlacement::Direct,
             sha256: None,
+            unpack: source.unpack,
             credentials_secret: source.credentials_secret_name.clone(),
             required_file: Some(configuration.scoring_script.clone()),
         })
@@ -165,12 +167,13 @@ struct Asked<'a> {
     directory: String,
     folder: FolderPlacement,
     sha256: Option<String>,
+    unpack: bool,
     credentials_secret: Option<String>,
     required_file: Option<String>,
 }
 
 fn place(asked: Asked<'_>) -> Result<Placed, Problem> {
-    let Asked { kind, uri, directory, folder, sha256, credentials_secret, required_file } = asked;
+    let Asked { kind, uri, directory, folder, sha256, unpack, credentials_secret, required_file } = asked;
     let invalid = |why: String| Problem {
         reason: Reason::ArtifactUriInvalid,
         message: format!("the {} uri {why}", kind.as_str()),
@@ -207,7 +210,7 @@ fn place(asked: Asked<'_>) -> Result<Placed, Problem> {
             uri: uri.to_owned(),
             delivery,
             sha256,
-            unpack: false,
+            unpack,
             credentials_directory: credentials_secret.as_ref().map(|_| credentials_directory(kind)),
             required_file,
         },

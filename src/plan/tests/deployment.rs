@@ -78,6 +78,22 @@ fn the_container_gets_azure_mls_contract() {
 }
 
 #[test]
+fn an_archive_is_told_to_be_unpacked() {
+    let pod = pod_of(&first_plan(&deployment(&json!({
+        "model": {"uri": "https://store/iris.tar.gz", "unpack": true},
+        "codeConfiguration": {
+            "code": {"uri": "s3://models/code.zip", "unpack": true}, "scoringScript": "src/score.py",
+        },
+    }))));
+    let server = &pod.containers[0];
+    assert_eq!(variable(server, "AZUREML_MODEL_DIR"), Some("/var/azureml-app/azureml-models/iris/1"));
+    assert_eq!(variable(server, "AML_APP_ROOT"), Some("/var/azureml-app/code/src"));
+    let initializer = &pod.init_containers.as_ref().unwrap()[0];
+    let told: Value = serde_json::from_str(variable(initializer, "MOORING_ARTIFACT_PLAN").unwrap()).unwrap();
+    assert_eq!([&told["artifacts"][0]["unpack"], &told["artifacts"][1]["unpack"]], [true, true]);
+}
+
+#[test]
 fn what_the_user_says_of_an_environment_variable_wins() {
     let variables =
         json!({"environmentVariables": [{"name": "WORKER_COUNT", "value": "7"}, {"name": "A", "value": "b"}]});
