@@ -16,6 +16,13 @@ const MODEL_ROOT: &str = "/var/azureml-app/azureml-models";
 const CODE_ROOT: &str = "/var/azureml-app";
 /// Where Secrets with credentials are mounted in the storage initializer.
 const CREDENTIALS_ROOT: &str = "/var/run/mooring/credentials";
+/// Where the volumes that the storage initializer fills are mounted in it, whole: what it keeps for itself lies beside
+/// the files of the artifact, on the same filesystem and out of the server's sight.
+const VOLUME_ROOT: &str = "/mooring";
+/// The folder of such a volume that the server gets.
+pub const DATA: &str = "data";
+/// The folder of such a volume for files on their way and for what a second run has to know.
+const SCRATCH: &str = "scratch";
 /// Schemes that the storage initializer downloads from.
 const DOWNLOADED: [&str; 5] = ["http", "https", "s3", "hf", "oci"];
 
@@ -43,7 +50,8 @@ pub struct Valid<'a> {
 pub struct Placed {
     /// What the storage initializer is told.
     pub artifact: Artifact,
-    /// The folder that environment variables point to: `AZUREML_MODEL_DIR`, `AML_APP_ROOT` without the script's own.
+    /// The server's folder, which environment variables point to: `AZUREML_MODEL_DIR`, `AML_APP_ROOT` without the
+    /// script's own.
     pub directory: String,
     /// How it gets there.
     pub volume: Volume,
@@ -54,7 +62,7 @@ pub struct Placed {
 /// What is mounted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Volume {
-    /// An empty folder that the storage initializer fills.
+    /// An empty volume that the storage initializer fills; the server gets its folder [`DATA`].
     Empty,
     /// A `ConfigMap`, whose keys are files.
     ConfigMap {
@@ -197,7 +205,9 @@ fn place(asked: Asked<'_>) -> Result<Placed, Problem> {
         let volume = Volume::Claim { claim: claim.to_owned(), path: path.to_owned() };
         (Delivery::Mounted { path: path_in_pod }, volume)
     } else if DOWNLOADED.contains(&scheme) {
-        (Delivery::Download { directory: directory.clone(), folder, scratch: None }, Volume::Empty)
+        let volume = volume_directory(kind);
+        let (data, scratch) = (format!("{volume}/{DATA}"), Some(format!("{volume}/{SCRATCH}")));
+        (Delivery::Download { directory: data, folder, scratch }, Volume::Empty)
     } else {
         return Err(invalid(format!(
             "has the scheme {scheme}://; known are {}:// and pvc://",
@@ -218,6 +228,12 @@ fn place(asked: Asked<'_>) -> Result<Placed, Problem> {
         volume,
         credentials_secret,
     })
+}
+
+/// Where the volume of an artifact that is downloaded is mounted in the storage initializer.
+#[must_use]
+pub fn volume_directory(kind: ArtifactKind) -> String {
+    format!("{VOLUME_ROOT}/{}", kind.as_str())
 }
 
 /// Where the Secret with the credentials of an artifact is mounted in the storage initializer.

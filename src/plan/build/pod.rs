@@ -17,7 +17,7 @@ use crate::api::deployment::{EnvironmentVariable, Probe, Route};
 use crate::api::endpoint::{IdentityKind, OnlineEndpoint};
 use crate::api::units::Quantity;
 use crate::api::{label, name};
-use crate::plan::validate::{Placed, Valid, Volume, credentials_directory};
+use crate::plan::validate::{DATA, Placed, Valid, Volume, credentials_directory, volume_directory};
 
 /// Name of the init container that fetches model and code.
 pub const INITIALIZER: &str = "storage-initializer";
@@ -96,7 +96,7 @@ fn initializer(valid: &Valid<'_>, placed: &[&Placed], image: &str) -> Container 
     };
     // The plan holds texts and numbers only: writing it can't fail.
     let plan = serde_json::to_string(&plan).unwrap_or_default();
-    let mut mounts: Vec<VolumeMount> = placed.iter().map(|placed| mount(placed)).collect();
+    let mut mounts: Vec<VolumeMount> = placed.iter().map(|placed| initializer_mount(placed)).collect();
     mounts.extend(placed.iter().filter(|placed| placed.credentials_secret.is_some()).map(|placed| VolumeMount {
         name: credentials_volume(placed),
         mount_path: credentials_directory(placed.artifact.kind),
@@ -159,7 +159,7 @@ fn server(valid: &Valid<'_>, placed: &[&Placed], drain: i64) -> Container {
             }),
             ..Lifecycle::default()
         }),
-        volume_mounts: some(placed.iter().map(|placed| mount(placed)).collect()),
+        volume_mounts: some(placed.iter().map(|placed| server_mount(placed)).collect()),
         // Root is what the user asked for: images that need it need its capabilities too.
         security_context: Some(if root {
             SecurityContext { allow_privilege_escalation: Some(false), ..SecurityContext::default() }
@@ -244,7 +244,8 @@ fn volumes(placed: &Placed) -> Vec<PodVolume> {
     volumes
 }
 
-fn mount(placed: &Placed) -> VolumeMount {
+/// The server's view of an artifact: its files and nothing else.
+fn server_mount(placed: &Placed) -> VolumeMount {
     let directory = placed.directory.clone();
     let volume = VolumeMount { name: artifact_volume(placed), mount_path: directory, ..VolumeMount::default() };
     match (&placed.volume, &placed.artifact.delivery) {
@@ -255,7 +256,20 @@ fn mount(placed: &Placed) -> VolumeMount {
             ..volume
         },
         (Volume::ConfigMap { .. }, _) => VolumeMount { read_only: Some(true), ..volume },
-        _ => volume,
+        (Volume::Empty, _) => VolumeMount { sub_path: Some(DATA.to_owned()), ..volume },
+        (Volume::Claim { .. }, artifact::Delivery::Download { .. }) => volume,
+    }
+}
+
+/// The storage initializer's view: the server's, but for a volume that it fills, which it has whole.
+fn initializer_mount(placed: &Placed) -> VolumeMount {
+    match placed.volume {
+        Volume::Empty => VolumeMount {
+            name: artifact_volume(placed),
+            mount_path: volume_directory(placed.artifact.kind),
+            ..VolumeMount::default()
+        },
+        Volume::ConfigMap { .. } | Volume::Claim { .. } => server_mount(placed),
     }
 }
 

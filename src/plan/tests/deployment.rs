@@ -66,7 +66,9 @@ fn the_container_gets_azure_mls_contract() {
     let expected: Value = json!({"version": 1, "artifacts": [
         {
             "kind": "model", "uri": "s3://models/iris/model/",
-            "delivery": {"download": {"directory": "/var/azureml-app/azureml-models/model/1", "folder": "subFolder"}},
+            "delivery": {"download": {
+                "directory": "/mooring/model/data", "folder": "subFolder", "scratch": "/mooring/model/scratch",
+            }},
         },
         {
             "kind": "code", "uri": "configmap://score",
@@ -91,6 +93,25 @@ fn an_archive_is_told_to_be_unpacked() {
     let initializer = &pod.init_containers.as_ref().unwrap()[0];
     let told: Value = serde_json::from_str(variable(initializer, "MOORING_ARTIFACT_PLAN").unwrap()).unwrap();
     assert_eq!([&told["artifacts"][0]["unpack"], &told["artifacts"][1]["unpack"]], [true, true]);
+}
+
+#[test]
+fn the_server_sees_nothing_of_what_the_initializer_keeps_for_itself() {
+    let code = json!({"codeConfiguration": {"code": {"uri": "https://host/score/"}, "scoringScript": "score.py"}});
+    let pod = pod_of(&first_plan(&deployment(&code)));
+    let mounts = |container: &Container| -> Vec<(String, String, Option<String>)> {
+        let mounts = container.volume_mounts.clone().unwrap().into_iter();
+        mounts.map(|mount| (mount.name, mount.mount_path, mount.sub_path)).collect()
+    };
+    let mount =
+        |name: &str, path: &str, part: Option<&str>| (name.to_owned(), path.to_owned(), part.map(str::to_owned));
+    let whole = [mount("model", "/mooring/model", None), mount("code", "/mooring/code", None)];
+    assert_eq!(mounts(&pod.init_containers.unwrap()[0]), whole);
+    let data = [
+        mount("model", "/var/azureml-app/azureml-models/model/1", Some("data")),
+        mount("code", "/var/azureml-app/score", Some("data")),
+    ];
+    assert_eq!(mounts(&pod.containers[0]), data);
 }
 
 #[test]
