@@ -189,6 +189,7 @@ catalogue! {
     NodeSelectorMismatch Err2100 false "no node has the labels that the instanceType asks for: {}" "Label a node as the instanceType's nodeSelector says, add such a node, or use another instanceType; when the message names a taint too, the nodes behind it may be the ones: tolerate it in the instanceType.";
     TaintNotTolerated Err2100 false "every node that is left has a taint that the instanceType does not tolerate: {}" "Add the toleration to the instanceType, remove the taint, or add a node without it.";
     Unschedulable Err2100 false "no node can take the instance: {}" "Read the scheduler's message; add a node that fits, or ask for less.";
+    ServiceAccountNotFound Err2100 false "{}" "Create the ServiceAccount that the message names, or name one that exists in the endpoint's spec.identity.";
     PodRejected Err2100 true "the cluster refuses the pod: {}" "An admission rule named in the message refuses it; change what it objects to, or ask for an exception.";
     ContainerConfigInvalid Err2100 true "the container can't be configured: {}" "Create the Secret, ConfigMap or key that the message names, or correct runAsUser.";
     CommandNotFound Err2100 true "the image's command can't be run: {}" "Correct the image's ENTRYPOINT: the file must exist in the image and be executable.";

@@ -118,6 +118,14 @@ pub struct Identity {
     pub service_account_name: Option<String>,
 }
 
+impl Identity {
+    /// The service account that the user owns, where there is one.
+    #[must_use]
+    pub fn user_account(&self) -> Option<&str> {
+        self.service_account_name.as_deref().filter(|_| self.kind == IdentityKind::UserAssigned)
+    }
+}
+
 /// Who owns the identity of an endpoint.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum IdentityKind {

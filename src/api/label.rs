@@ -14,10 +14,25 @@ pub const ONLINE_DEPLOYMENT: &str = "mooring.dev/online-deployment";
 pub const APPLIED: &str = "mooring.dev/applied";
 /// Annotation: digest of the parts of the spec that a pod template is made from.
 pub const TEMPLATE_INPUTS: &str = "mooring.dev/template-inputs";
+/// Prefixes of the annotations of a service account that give it an identity at Azure, AWS or Google.
+pub const IDENTITY_PREFIXES: [&str; 3] = ["azure.workload.identity/", "eks.amazonaws.com/", "iam.gke.io/"];
 /// The label that Kubernetes gives to the pods of each revision.
 pub const POD_TEMPLATE_HASH: &str = "pod-template-hash";
 /// The label of an `EndpointSlice` that names its Service.
 pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
+
+/// Whether an annotation says something of a service account's identity at a cloud.
+#[must_use]
+pub fn is_identity(annotation: &str) -> bool {
+    IDENTITY_PREFIXES.iter().any(|prefix| annotation.starts_with(prefix))
+}
+
+/// Those annotations that say something of an identity at a cloud.
+#[must_use]
+pub fn identity(annotations: Option<&BTreeMap<String, String>>) -> BTreeMap<String, String> {
+    let of_identity = annotations.into_iter().flatten().filter(|(key, _)| is_identity(key));
+    of_identity.map(|(key, value)| (key.clone(), value.clone())).collect()
+}
 
 /// Selects every object that the operator makes.
 #[must_use]

@@ -1,6 +1,6 @@
 //! Every read.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -60,6 +60,8 @@ impl Observer {
             .select(&namespace, |other| other.0.as_ref().is_ok_and(|other| validate::is_older_namesake(other, &object)))
             .first()
             .map(|other| other.name_any());
+        let endpoint = self.owner(&namespace, &object.spec.endpoint_name);
+        let user_account = self.user_account(&endpoint, &namespace);
         let deployment = self.find(&caches.kubernetes_deployments, &namespace, &resource, &uid).await?;
         let service = self.find(&caches.services, &namespace, &name::instances_service(&resource), &uid).await?;
         let replica_sets =
@@ -82,11 +84,12 @@ impl Observer {
             notes,
             quotas: self.quotas(&namespace),
             claims: self.claims(&namespace),
-            endpoint: self.owner(&namespace, &object.spec.endpoint_name),
+            endpoint,
             has_service_account: caches
                 .service_accounts
                 .get(&namespace, &name::service_account(&object.spec.endpoint_name))
-                .is_some(),
+                .is_some_and(|account| has_label(&*account, label::MANAGED_BY, label::MANAGER)),
+            user_account,
             rival,
             instance_type: self.instance_type(&object.spec.instance_type),
             deployment,
@@ -155,6 +158,12 @@ impl Observer {
             Some(DeserializeGuard(Err(invalid))) => SeenOwner::Unreadable(invalid.error.clone()),
             Some(DeserializeGuard(Ok(_))) | None => SeenOwner::Missing,
         }
+    }
+
+    fn user_account(&self, endpoint: &SeenOwner, namespace: &str) -> Option<BTreeMap<String, String>> {
+        let SeenOwner::Present(endpoint) = endpoint else { return None };
+        let account = self.caches.service_accounts.get(namespace, endpoint.spec.identity.user_account()?)?;
+        Some(label::identity(account.metadata.annotations.as_ref()))
     }
 
     /// An object of this name replaces the built-in one; one that can't be read stands for nothing.
@@ -279,7 +288,7 @@ impl Observer {
 
     /// Keeps the digests of a Secret that was read or written.
     pub(super) fn remember(&self, secret: &Secret) -> SeenKeys {
-        let keys = secret::digests(secret.data.as_ref().unwrap_or(&std::collections::BTreeMap::new()));
+        let keys = secret::digests(secret.data.as_ref().unwrap_or(&BTreeMap::new()));
         let entry = KnownKeys { resource_version: secret.resource_version(), keys: keys.clone() };
         self.keys.lock().unwrap_or_else(PoisonError::into_inner).insert(ObjectRef::from_obj(secret), entry);
         keys

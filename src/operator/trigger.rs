@@ -91,11 +91,18 @@ fn deployments_of(
     })
 }
 
-/// The endpoint that it was made for, and the deployments whose first instances wait for it.
+/// The endpoint that it was made for, and the deployments whose instances wait for it or use it.
 pub(super) fn of_service_account<K: Resource>(caches: &Caches, account: &K) -> Triggers {
-    let endpoint = account.labels().get(label::ENDPOINT).map(String::as_str).unwrap_or_default();
-    let deployments = deployments_of(caches, account.meta().namespace.as_deref(), endpoint);
-    Triggers { deployments, ..by_endpoint_label(account) }
+    let namespace = account.meta().namespace.as_deref();
+    let (name, made_for) = (account.meta().name.as_deref(), account.labels().get(label::ENDPOINT));
+    let uses = |endpoint: &Guarded<OnlineEndpoint>| {
+        endpoint.meta().namespace.as_deref() == namespace
+            && (made_for == endpoint.meta().name.as_ref()
+                || endpoint.0.as_ref().is_ok_and(|it| name.is_some() && it.spec.identity.user_account() == name))
+    };
+    let users = caches.endpoints.store().state_filter(uses);
+    let deployments = users.iter().flat_map(|endpoint| deployments_of(caches, namespace, &endpoint.name_any()));
+    Triggers { deployments: deployments.collect(), ..by_endpoint_label(account) }
 }
 
 /// The quota itself, and those who wait for it: what it allows, or what others use of it, has changed.

@@ -7,7 +7,7 @@ use futures::channel::mpsc::{self, Receiver, Sender};
 use futures::{SinkExt, TryStreamExt};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::ReplicaSet;
-use k8s_openapi::api::core::v1::{Event, Node, NodeSpec, Pod, Secret};
+use k8s_openapi::api::core::v1::{Event, Node, NodeSpec, Pod, Secret, ServiceAccount};
 use kube::api::Api;
 use kube::core::PartialObjectMeta;
 use kube::{Client, Resource, ResourceExt};
@@ -128,7 +128,8 @@ pub(super) fn start(
             trigger::by_endpoint_label(service)
         }
     });
-    watches.namespaced(managed(), service_accounts_writer, lean, |caches, account, _| {
+    // All of them, since users name their own for an identity; of each only what it says of identities is kept.
+    watches.namespaced(all(), service_accounts_writer, lean_service_account, |caches, account, _| {
         trigger::of_service_account(caches, account)
     });
     // All Secrets, since users bring their own keys under any name; of each only its name and version are kept.
@@ -348,6 +349,18 @@ fn lean_secret(secret: &mut PartialObjectMeta<Secret>) {
     lean(secret);
     secret.metadata.annotations = None;
     secret.metadata.labels.iter_mut().for_each(|labels| labels.retain(|key, _| key == label::ENDPOINT));
+}
+
+/// Name, version, owner and identities are all that is kept of a service account.
+fn lean_service_account(account: &mut PartialObjectMeta<ServiceAccount>) {
+    lean(account);
+    let metadata = &mut account.metadata;
+    metadata.labels.iter_mut().for_each(|labels| {
+        labels.retain(|key, _| [label::MANAGED_BY, label::ENDPOINT].contains(&key.as_str()));
+    });
+    metadata.annotations.iter_mut().for_each(|annotations| {
+        annotations.retain(|key, _| key == label::APPLIED || label::is_identity(key));
+    });
 }
 
 /// Drops what no plan reads.

@@ -1,6 +1,7 @@
 //! Kubernetes objects, one file for each kind that we make.
 
 pub mod deployment;
+pub mod identity;
 pub mod pod;
 pub mod route;
 pub mod secret;

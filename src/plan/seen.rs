@@ -62,6 +62,9 @@ pub struct SeenDeployment {
     pub endpoint: SeenOwner,
     /// Whether the service account exists that the operator makes for the endpoint.
     pub has_service_account: bool,
+    /// What the annotations of the service account that a `UserAssigned` identity names say of clouds; `None` while
+    /// there is no such account.
+    pub user_account: Option<BTreeMap<String, String>>,
     /// An older `OnlineDeployment` of the same endpoint with the same deploymentName.
     pub rival: Option<String>,
     /// What `spec.instanceType` stands for.

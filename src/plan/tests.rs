@@ -5,6 +5,7 @@ mod corpus;
 mod deployment;
 mod endpoint;
 mod example;
+mod identity;
 mod orders;
 mod redaction;
 mod rules;

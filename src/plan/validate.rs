@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::seen::SeenDeployment;
+use super::seen::{SeenDeployment, SeenOwner};
 use crate::api::artifact::{Artifact, ArtifactKind, Delivery, FolderPlacement};
 use crate::api::deployment::{InferenceConfig, OnlineDeployment, OnlineDeploymentSpec, Resources};
 use crate::api::instance_type::InstanceTypeSpec;
-use crate::api::name;
 use crate::api::units::Quantity;
+use crate::api::{label, name};
 use crate::catalogue::Reason;
 
 /// Root of Azure ML's model folders.
@@ -43,6 +43,8 @@ pub struct Valid<'a> {
     pub model: Option<Placed>,
     /// The code, when there is any.
     pub code: Option<Placed>,
+    /// The annotations that give the instances' service account an identity at a cloud.
+    pub identity: BTreeMap<String, String>,
 }
 
 /// An artifact with its place in the pod.
@@ -158,6 +160,7 @@ pub fn deployment(seen: &SeenDeployment) -> Result<Valid<'_>, Problem> {
         message: format!("there is no InstanceType {:?}", spec.instance_type),
     })?;
     let resources = resources(spec, instance_type)?;
+    let identity = identity(seen)?;
     Ok(Valid {
         spec,
         resource: seen.object.metadata.name.as_deref().unwrap_or_default(),
@@ -166,6 +169,22 @@ pub fn deployment(seen: &SeenDeployment) -> Result<Valid<'_>, Problem> {
         routes: routes(spec),
         model,
         code,
+        identity,
+    })
+}
+
+/// Without the account that a `UserAssigned` identity names no pod is let in, and what it may fetch is not known.
+fn identity(seen: &SeenDeployment) -> Result<BTreeMap<String, String>, Problem> {
+    let SeenOwner::Present(endpoint) = &seen.endpoint else { return Ok(BTreeMap::new()) };
+    let Some(account) = endpoint.spec.identity.user_account() else {
+        return Ok(label::identity(endpoint.metadata.annotations.as_ref()));
+    };
+    seen.user_account.clone().ok_or_else(|| Problem {
+        reason: Reason::ServiceAccountNotFound,
+        message: format!(
+            "there is no ServiceAccount {account:?}, which spec.identity of OnlineEndpoint {:?} names",
+            seen.object.spec.endpoint_name
+        ),
     })
 }
 

@@ -10,6 +10,7 @@ mod conflicts;
 mod counts;
 mod crash;
 mod faults;
+mod identity;
 mod keys;
 mod kubectl;
 mod lifecycle;

@@ -12,9 +12,10 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity as PodQuantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
+use super::identity::{self, Access};
 use crate::api::artifact::{self, ArtifactPlan};
 use crate::api::deployment::{EnvironmentVariable, Probe, Route};
-use crate::api::endpoint::{IdentityKind, OnlineEndpoint};
+use crate::api::endpoint::OnlineEndpoint;
 use crate::api::units::Quantity;
 use crate::api::{label, name};
 use crate::plan::validate::{DATA, Placed, Valid, Volume, credentials_directory, volume_directory};
@@ -32,17 +33,22 @@ const ROUTE_SECONDS: i64 = 5;
 /// Seconds that a server may take to end after SIGTERM; Kubernetes' own default.
 const STOP_SECONDS: i64 = 30;
 
-/// The template, made from the spec alone: the same spec gives the same pods.
+/// The template, made from the spec and the identity alone: the same ones give the same pods.
 #[must_use]
 pub fn template(valid: &Valid<'_>, endpoint: &OnlineEndpoint, fetch_image: &str) -> PodTemplateSpec {
     let spec = valid.spec;
     let user = spec.environment.run_as_user;
     let placed: Vec<&Placed> = valid.model.iter().chain(&valid.code).collect();
     let drain = drain_seconds(spec.request_settings.request_timeout_ms);
+    let downloads = placed.iter().any(|placed| placed.volume == Volume::Empty);
+    let access = if downloads { identity::of(&valid.identity) } else { Vec::new() };
+    let mut annotations = BTreeMap::from([("kubectl.kubernetes.io/default-container".to_owned(), SERVER.to_owned())]);
+    annotations.extend(access.iter().map(|access| access.annotation.clone()));
+    let artifact_volumes = placed.iter().flat_map(|placed| volumes(placed));
     PodTemplateSpec {
         metadata: Some(ObjectMeta {
             labels: Some(label::of_deployment(&spec.endpoint_name, valid.resource)),
-            annotations: Some([("kubectl.kubernetes.io/default-container".to_owned(), SERVER.to_owned())].into()),
+            annotations: Some(annotations),
             ..ObjectMeta::default()
         }),
         spec: Some(PodSpec {
@@ -67,8 +73,8 @@ pub fn template(valid: &Valid<'_>, endpoint: &OnlineEndpoint, fetch_image: &str)
                 .then(|| valid.instance_type.node_selector.clone()),
             tolerations: some(valid.instance_type.tolerations.clone()),
             termination_grace_period_seconds: Some(drain + STOP_SECONDS),
-            volumes: some(placed.iter().flat_map(|placed| volumes(placed)).collect()),
-            init_containers: (!placed.is_empty()).then(|| vec![initializer(valid, &placed, fetch_image)]),
+            volumes: some(artifact_volumes.chain(access.iter().map(|access| access.volume.clone())).collect()),
+            init_containers: (!placed.is_empty()).then(|| vec![initializer(valid, &placed, &access, fetch_image)]),
             containers: vec![server(valid, &placed, drain)],
             ..PodSpec::default()
         }),
@@ -81,14 +87,11 @@ fn drain_seconds(request_timeout_ms: i32) -> i64 {
 }
 
 fn service_account(endpoint: &OnlineEndpoint) -> String {
-    let identity = &endpoint.spec.identity;
-    match (identity.kind, &identity.service_account_name) {
-        (IdentityKind::UserAssigned, Some(account)) => account.clone(),
-        _ => name::service_account(endpoint.metadata.name.as_deref().unwrap_or_default()),
-    }
+    let own = || name::service_account(endpoint.metadata.name.as_deref().unwrap_or_default());
+    endpoint.spec.identity.user_account().map_or_else(own, str::to_owned)
 }
 
-fn initializer(valid: &Valid<'_>, placed: &[&Placed], image: &str) -> Container {
+fn initializer(valid: &Valid<'_>, placed: &[&Placed], access: &[Access], image: &str) -> Container {
     let plan = ArtifactPlan {
         version: artifact::VERSION,
         artifacts: placed.iter().map(|placed| placed.artifact.clone()).collect(),
@@ -103,6 +106,9 @@ fn initializer(valid: &Valid<'_>, placed: &[&Placed], image: &str) -> Container 
         read_only: Some(true),
         ..VolumeMount::default()
     }));
+    mounts.extend(access.iter().map(|access| access.mount.clone()));
+    let mut variables = vec![variable(artifact::PLAN_VARIABLE, plan)];
+    variables.extend(access.iter().flat_map(|access| access.variables.clone()));
     // The server's own, without devices: the pod asks for no more than the server alone, whatever a quota demands.
     let own = |amounts: &BTreeMap<String, Quantity>| {
         amounts
@@ -114,7 +120,7 @@ fn initializer(valid: &Valid<'_>, placed: &[&Placed], image: &str) -> Container 
     Container {
         name: INITIALIZER.to_owned(),
         image: Some(image.to_owned()),
-        env: Some(vec![variable(artifact::PLAN_VARIABLE, plan)]),
+        env: Some(variables),
         resources: Some(ResourceRequirements {
             requests: Some(own(&valid.resources.requests)),
             limits: Some(own(&valid.resources.limits)),
@@ -290,7 +296,8 @@ fn restricted() -> SecurityContext {
     }
 }
 
-fn variable(name: &str, value: String) -> EnvVar {
+/// An environment variable.
+pub(super) fn variable(name: &str, value: String) -> EnvVar {
     EnvVar { name: name.to_owned(), value: Some(value), value_from: None }
 }
 

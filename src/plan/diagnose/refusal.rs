@@ -15,6 +15,9 @@ pub fn cause(message: &str) -> Option<(Reason, String)> {
     if passing.iter().any(|start| cause.starts_with(start)) {
         return None;
     }
+    if forbidden.is_some() && cause.starts_with("error looking up service account ") {
+        return Some((Reason::ServiceAccountNotFound, cause.to_owned()));
+    }
     let quota = forbidden.is_some() && cause.starts_with("exceeded quota: ");
     Some((if quota { Reason::OutOfResourceQuota } else { Reason::PodRejected }, cause.to_owned()))
 }

@@ -71,6 +71,7 @@ pub(super) fn seen_deployment(object: OnlineDeployment) -> SeenDeployment {
     SeenDeployment {
         endpoint: SeenOwner::Present(Arc::new(endpoint(&json!({})))),
         has_service_account: true,
+        user_account: None,
         rival: None,
         instance_type: built_in(&object.spec.instance_type),
         deployment: Found::Absent,
