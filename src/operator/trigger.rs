@@ -95,12 +95,12 @@ fn deployments_of(
 pub(super) fn of_service_account<K: Resource>(caches: &Caches, account: &K) -> Triggers {
     let namespace = account.meta().namespace.as_deref();
     let (name, made_for) = (account.meta().name.as_deref(), account.labels().get(label::ENDPOINT));
-    let uses = |endpoint: &Guarded<OnlineEndpoint>| {
+    let is_used = |endpoint: &Guarded<OnlineEndpoint>| {
         endpoint.meta().namespace.as_deref() == namespace
             && (made_for == endpoint.meta().name.as_ref()
                 || endpoint.0.as_ref().is_ok_and(|it| name.is_some() && it.spec.identity.user_account() == name))
     };
-    let users = caches.endpoints.store().state_filter(uses);
+    let users = caches.endpoints.store().state_filter(is_used);
     let deployments = users.iter().flat_map(|endpoint| deployments_of(caches, namespace, &endpoint.name_any()));
     Triggers { deployments: deployments.collect(), ..by_endpoint_label(account) }
 }
