@@ -167,7 +167,7 @@ catalogue! {
 
     ArtifactNotFound Err1300 true "{}" "Check model.uri or code.uri; the bucket, folder or object named in the message does not exist.";
     ArtifactEmpty Err1300 true "{}" "The folder or archive named in the message holds nothing; check the uri and upload the files.";
-    ArtifactUriInvalid Err1300 true "{}" "Correct the uri; use http://, https://, s3://, hf://, oci:// or pvc://.";
+    ArtifactUriInvalid Err1300 true "{}" "Correct the uri; use http://, https://, s3://, azure://, abfss://, gs://, hf://, oci:// or pvc://.";
     ArtifactForbidden Err1300 true "{}" "Give the identity or the credentials the right to read what the message names.";
     ArtifactUnauthenticated Err1300 true "{}" "Correct the credentials in the Secret that credentialsSecretName names.";
     ArtifactCredentialsMissing Err1300 true "{}" "Add the keys that the message names to the Secret, or set credentialsSecretName.";

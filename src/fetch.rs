@@ -9,6 +9,7 @@ pub mod client;
 pub mod credentials;
 pub mod download;
 pub mod failure;
+pub mod identity;
 pub mod mounted;
 pub mod place;
 pub mod progress;

@@ -28,9 +28,11 @@ const EXAMPLE: &str = r#"Example:
   PLAN
 
 Credentials are the files of a mounted Secret: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN,
-AWS_ENDPOINT_URL, AWS_REGION for s3://; username and password, authorization, or headers for http(s)://;
-HF_TOKEN, HF_ENDPOINT for hf://; .dockerconfigjson or config.json, or username and password for oci://.
-Without them the access is anonymous.
+AWS_ENDPOINT_URL, AWS_REGION for s3://; AZURE_STORAGE_ACCOUNT_KEY, AZURE_STORAGE_SAS_TOKEN, or AZURE_TENANT_ID,
+AZURE_CLIENT_ID and AZURE_CLIENT_SECRET for azure:// and abfss://; service-account.json for gs://; username and
+password, authorization, or headers for http(s)://; HF_TOKEN, HF_ENDPOINT for hf://; .dockerconfigjson or config.json,
+or username and password for oci://. Without them the identity that the cloud gave to the pod is used, else the access
+is anonymous, and where that is refused the identity of the node is tried.
 
 Exit codes:
   0    everything is in place

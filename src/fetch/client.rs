@@ -19,6 +19,9 @@ const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
+/// Longest text of a store that is kept, in characters.
+const LONGEST_WORDS: usize = 300;
+
 /// Builds the client. It follows no redirect by itself, because only a source knows which headers are secret.
 ///
 /// # Errors
@@ -74,10 +77,23 @@ pub fn host(url: &Url) -> String {
 /// Source: RFC 9110; draft-ietf-httpapi-ratelimit-headers-10, which the Hugging Face hub follows.
 #[must_use]
 pub fn retry_after(response: &Response) -> Option<Duration> {
-    let header = |name| response.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    pause(response.headers())
+}
+
+/// The pause that these `headers` ask for, as [`retry_after`].
+#[must_use]
+pub fn pause(headers: &HeaderMap) -> Option<Duration> {
+    let header = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     let asked = header(RETRY_AFTER).and_then(|seconds| seconds.trim().parse().ok());
     let seconds = asked.or_else(|| used_up(header(RATE_LIMIT)?))?;
     Some(Duration::from_secs(seconds).min(LONGEST_PAUSE))
+}
+
+/// The start of what a store says, on one line.
+#[must_use]
+pub fn short(words: &str) -> String {
+    let line = words.lines().next().unwrap_or_default();
+    line.chars().filter(|character| !character.is_control()).take(LONGEST_WORDS).collect()
 }
 
 /// The seconds after which the quotas that are used up are there again.

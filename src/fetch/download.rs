@@ -1,7 +1,7 @@
 //! The bytes of one object on their way, and what the answer that brings them says of the object.
 
 use bytes::Bytes;
-use reqwest::header::{CONTENT_ENCODING, CONTENT_RANGE, ETAG, HeaderMap};
+use reqwest::header::{CONTENT_RANGE, ETAG, HeaderMap};
 use reqwest::{Response, StatusCode};
 
 use crate::catalogue::Reason;
@@ -63,11 +63,6 @@ impl Download {
         let host = client::host(response.url());
         let wrong =
             |why: String| Failure::new(Reason::ArtifactStoreError, format!("{host} {why}")).with_retry(Retry::Soon);
-        let encoding = response.headers().get(CONTENT_ENCODING).and_then(|value| value.to_str().ok());
-        if let Some(encoding) = encoding.filter(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
-            return Err(wrong(format!("sends the object in the encoding {encoding}, which was not asked for"))
-                .with_retry(Retry::Never));
-        }
         let range = response.headers().get(CONTENT_RANGE).and_then(|value| Range::read(value.to_str().ok()?));
         let mut told = told;
         let (start, left) = match (response.status(), span) {

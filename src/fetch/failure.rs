@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::StatusCode;
@@ -13,7 +14,7 @@ use crate::fetch::address;
 type Source = Box<dyn Error + Send + Sync>;
 
 /// Why an artifact, or a part of it, is not in place.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("{act}")]
 pub struct Failure {
     /// The cause, as users see it.
@@ -26,7 +27,7 @@ pub struct Failure {
     pub retry: Retry,
     act: String,
     #[source]
-    source: Option<Source>,
+    source: Option<Arc<dyn Error + Send + Sync>>,
 }
 
 /// Whether trying again may help.
@@ -49,7 +50,7 @@ impl Failure {
     /// Adds the cause.
     #[must_use]
     pub fn caused_by(mut self, source: impl Into<Source>) -> Self {
-        self.source = Some(source.into());
+        self.source = Some(Arc::from(source.into()));
         self
     }
 
@@ -88,13 +89,20 @@ impl Failure {
     pub fn transport(error: reqwest::Error, host: &str) -> Self {
         // The text of reqwest holds the whole url, and with it signatures in the query.
         let error = error.without_url();
+        let (is_connect, is_timeout) = (error.is_connect(), error.is_timeout());
+        Self::broken(error, is_connect, is_timeout, host)
+    }
+
+    /// As [`Failure::transport`], of an error that another client has wrapped.
+    #[must_use]
+    pub fn broken(error: impl Error + Send + Sync + 'static, is_connect: bool, is_timeout: bool, host: &str) -> Self {
         let failure = if has_cause::<rustls::Error>(&error) {
             Self::new(Reason::ArtifactStoreTls, format!("{host} can't be trusted"))
         } else if has_cause::<address::Forbidden>(&error) {
             Self::new(Reason::ArtifactUriInvalid, format!("{host} is refused"))
-        } else if error.is_connect() {
+        } else if is_connect {
             Self::new(Reason::ArtifactStoreUnreachable, format!("{host} can't be reached")).with_retry(Retry::Soon)
-        } else if error.is_timeout() {
+        } else if is_timeout {
             Self::new(Reason::ArtifactStalled, format!("{host} stopped sending")).with_retry(Retry::Soon)
         } else {
             Self::new(Reason::ArtifactStoreError, format!("{host} broke the connection")).with_retry(Retry::Soon)

@@ -1,5 +1,7 @@
 //! What every source gives: what there is, and the bytes of one object.
 
+pub mod azure;
+pub mod gcs;
 pub mod hf;
 pub mod http;
 pub mod oci;
@@ -8,6 +10,7 @@ pub mod s3;
 use std::fmt;
 use std::path::Path;
 
+use crate::catalogue::Reason;
 use crate::fetch::Patience;
 use crate::fetch::client;
 use crate::fetch::credentials::Folder;
@@ -20,12 +23,16 @@ use crate::fetch::verify::Checksum;
 pub enum Source {
     /// One object of a web server.
     Http(http::Http),
-    /// A bucket.
+    /// A bucket of S3.
     S3(s3::S3),
     /// A repository of a Hugging Face hub.
     Hf(hf::Hf),
     /// An artifact of a container registry.
     Oci(oci::Oci),
+    /// A container of Azure Storage.
+    Azure(azure::Azure),
+    /// A bucket of Google Cloud Storage.
+    Gcs(gcs::Gcs),
 }
 
 /// What a uri turned out to be.
@@ -54,6 +61,27 @@ pub struct Entry {
     pub path: String,
     /// The object to place there; `None` makes a folder.
     pub object: Option<Object>,
+}
+
+impl Entry {
+    /// The listed `object` below `prefix`; `None` when it is the marker of that folder itself. A key that ends with `/` is
+    /// the marker of a folder, and so is one that `is_folder` for the store.
+    ///
+    /// # Errors
+    ///
+    /// When the store lists something else than it was asked for.
+    pub fn below(prefix: &str, object: Object, is_folder: bool) -> Result<Option<Self>, Failure> {
+        let Some(path) = object.key.strip_prefix(prefix) else {
+            let act = format!("the store listed {:?}, which is not below {prefix:?}", object.key);
+            return Err(Failure::new(Reason::ArtifactStoreError, act));
+        };
+        Ok(match path.strip_suffix('/') {
+            _ if path.is_empty() => None,
+            Some(folder) => Some(Self { path: folder.to_owned(), object: None }),
+            None if is_folder => Some(Self { path: path.to_owned(), object: None }),
+            None => Some(Self { path: path.to_owned(), object: Some(object) }),
+        })
+    }
 }
 
 /// One object of a source.
@@ -93,13 +121,21 @@ impl Source {
         match location {
             Location::Http(url) => Ok(Self::Http(http::Http::open(client, url, folder.as_ref()).await?)),
             Location::S3 { bucket, key } => {
-                let access = s3::access::Access::find(folder.as_ref()).await?;
+                let access = s3::access::Access::find(client.clone(), folder.as_ref()).await?;
                 Ok(Self::S3(s3::S3::new(client, access, bucket, key, patience)))
             }
             Location::Hf(address) => Ok(Self::Hf(hf::Hf::open(client, address, folder.as_ref(), patience).await?)),
             Location::Oci(address) => {
                 let access = oci::access::Access::find(folder.as_ref(), &address).await?;
                 Ok(Self::Oci(oci::Oci::new(client, access, address, patience)))
+            }
+            Location::Azure(address) => {
+                let access = azure::access::Access::find(client.clone(), folder.as_ref(), &address).await?;
+                Ok(Self::Azure(azure::Azure::new(client, access, address, patience)))
+            }
+            Location::Gcs { bucket, key } => {
+                let access = gcs::access::Access::find(client.clone(), folder.as_ref()).await?;
+                Ok(Self::Gcs(gcs::Gcs::new(client, access, bucket, key, patience)))
             }
         }
     }
@@ -115,6 +151,8 @@ impl Source {
             Self::S3(s3) => s3.look().await,
             Self::Hf(hf) => hf.look().await,
             Self::Oci(oci) => oci.look().await,
+            Self::Azure(azure) => azure.look().await,
+            Self::Gcs(gcs) => gcs.look().await,
         }
     }
 
@@ -129,6 +167,8 @@ impl Source {
             Self::S3(s3) => s3.read(object, span).await,
             Self::Hf(hf) => hf.read(object, span).await,
             Self::Oci(oci) => oci.read(object, span).await,
+            Self::Azure(azure) => azure.read(object, span).await,
+            Self::Gcs(gcs) => gcs.read(object, span).await,
         }
     }
 
@@ -145,6 +185,8 @@ impl Source {
             Self::Hf(hf) => hf.describe(object).await,
             // Its manifest has told all.
             Self::Oci(_) => Ok(Told::default()),
+            Self::Azure(azure) => azure.describe(object).await,
+            Self::Gcs(gcs) => gcs.describe(object).await,
         }
     }
 }
@@ -156,6 +198,8 @@ impl fmt::Display for Source {
             Self::S3(s3) => s3.fmt(formatter),
             Self::Hf(hf) => hf.fmt(formatter),
             Self::Oci(oci) => oci.fmt(formatter),
+            Self::Azure(azure) => azure.fmt(formatter),
+            Self::Gcs(gcs) => gcs.fmt(formatter),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What a uri means, and how it is shown.
 
+pub mod azure;
 pub mod hf;
 pub mod oci;
 
@@ -10,7 +11,7 @@ use crate::catalogue::Reason;
 use crate::fetch::failure::Failure;
 
 /// The schemes that can be fetched or mounted, for people.
-const SCHEMES: &str = "http://, https://, s3://, hf://, oci:// or pvc://";
+const SCHEMES: &str = "http://, https://, s3://, azure://, abfss://, gs://, hf://, oci:// or pvc://";
 
 /// Where an artifact is.
 #[derive(Clone, PartialEq, Eq)]
@@ -28,6 +29,15 @@ pub enum Location {
     Hf(hf::Address),
     /// An artifact of a container registry.
     Oci(oci::Address),
+    /// A blob or a prefix of a container of Azure Storage.
+    Azure(azure::Address),
+    /// An object or a prefix of a Google Cloud Storage bucket.
+    Gcs {
+        /// Name of the bucket.
+        bucket: String,
+        /// The key, decoded. Ends with `/`, or is empty, when only a prefix can be meant.
+        key: String,
+    },
 }
 
 /// Reads the `uri` of an artifact to download.
@@ -39,8 +49,12 @@ pub enum Location {
 pub fn parse(uri: &str) -> Result<Location, Failure> {
     let (scheme, rest) = uri.split_once("://").ok_or_else(|| invalid(uri, &format!("has no scheme; use {SCHEMES}")))?;
     match scheme.to_ascii_lowercase().as_str() {
+        "https" if azure::is_host(&host(rest)) => Ok(Location::Azure(azure::https(uri, rest)?)),
         "http" | "https" => http(uri),
-        "s3" => s3(uri, rest),
+        "s3" => bucket(uri, rest).map(|(bucket, key)| Location::S3 { bucket, key }),
+        "azure" => Ok(Location::Azure(azure::azure(uri, rest)?)),
+        "abfss" => Ok(Location::Azure(azure::abfss(uri, rest)?)),
+        "gs" => bucket(uri, rest).map(|(bucket, key)| Location::Gcs { bucket, key }),
         "hf" => hf::parse(uri, rest).map(Location::Hf),
         "oci" => oci::parse(uri, rest).map(Location::Oci),
         "pvc" => Err(invalid(uri, "is a volume, which is mounted and never downloaded")),
@@ -56,16 +70,23 @@ fn http(uri: &str) -> Result<Location, Failure> {
     Ok(Location::Http(url))
 }
 
-fn s3(uri: &str, rest: &str) -> Result<Location, Failure> {
+/// The host that `rest`, what follows the scheme, begins with.
+fn host(rest: &str) -> String {
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default().to_ascii_lowercase();
+    host.strip_suffix(":443").unwrap_or(&host).to_owned()
+}
+
+/// The bucket and the key that `rest`, what follows the scheme, names.
+fn bucket(uri: &str, rest: &str) -> Result<(String, String), Failure> {
     if rest.contains(['?', '#']) {
         return Err(invalid(uri, "holds ? or #; write %3F or %23 when the key has them"));
     }
     let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
     let is_name = |character: char| character.is_ascii_alphanumeric() || "-._".contains(character);
     if bucket.is_empty() || bucket.len() > 255 || !bucket.chars().all(is_name) || bucket.starts_with('.') {
-        return Err(invalid(uri, "has no valid bucket name after s3://"));
+        return Err(invalid(uri, "has no valid bucket name"));
     }
-    Ok(Location::S3 { bucket: bucket.to_owned(), key: decode(uri, key)? })
+    Ok((bucket.to_owned(), decode(uri, key)?))
 }
 
 /// Decodes the path of an object.
@@ -99,8 +120,12 @@ pub fn redact(uri: &str) -> String {
         Some((scheme, rest)) => {
             let authority = rest.split(['/', '\\']).next().unwrap_or_default();
             // A password may hold what it should not, so with one everything up to the last @ is hidden.
+            // What abfss:// has there is the container.
+            let is_container = scheme.eq_ignore_ascii_case("abfss") && !authority.contains(':');
             match rest.rsplit_once('@') {
-                Some((_, shown)) if authority.contains('@') => format!("{scheme}://{HIDDEN}@{shown}"),
+                Some((_, shown)) if authority.contains('@') && !is_container => {
+                    format!("{scheme}://{HIDDEN}@{shown}")
+                }
                 _ => address.to_owned(),
             }
         }
@@ -164,6 +189,8 @@ mod tests {
             "pvc://claim/x",
             "s3://../k",
             "s3://b/%00",
+            "gs://",
+            "gs://b/%2e%2e/k",
         ] {
             let failure = parse(uri).err().unwrap_or_else(|| panic!("{uri} is taken"));
             assert_eq!(failure.reason, Reason::ArtifactUriInvalid, "{uri}");
@@ -173,7 +200,7 @@ mod tests {
     #[test]
     fn an_unknown_scheme_is_told_the_known_ones() {
         let failure = parse("ftp://host/file").err().unwrap();
-        assert!(failure.to_string().contains("use http://, https://, s3://, hf://, oci:// or pvc://"), "{failure}");
+        assert!(failure.to_string().contains("use http://, https://, s3://, azure://"), "{failure}");
     }
 
     #[test]
@@ -184,6 +211,9 @@ mod tests {
         assert_eq!(redact("https://me:S3/CR@h/a"), "https://…");
         assert_eq!(redact("s3://models/iris@1/"), "s3://models/iris@1/");
         assert_eq!(redact("models/iris"), "models/iris");
+        let abfss = "abfss://models@acct.dfs.core.windows.net/iris/";
+        assert_eq!(redact(abfss), abfss);
+        assert_eq!(redact("abfss://m@a.dfs.core.windows.net/x?sig=S3CR"), "abfss://m@a.dfs.core.windows.net/x?sig=…");
     }
 
     proptest! {

@@ -91,7 +91,8 @@ impl Checksum {
     /// The digests of the whole object in an answer's headers. In the answer with a part of it many are of that part,
     /// and are left out.
     ///
-    /// Source: RFC 9530 (`Repr-Digest`), Google's `x-goog-hash`, Amazon's `x-amz-checksum-*`, RFC 1864 (`Content-MD5`).
+    /// Source: RFC 9530 (`Repr-Digest`), Google's `x-goog-hash`, Microsoft's `x-ms-blob-content-md5`,
+    /// Amazon's `x-amz-checksum-*`, RFC 1864 (`Content-MD5`).
     #[must_use]
     pub fn in_headers(headers: &HeaderMap) -> Vec<Self> {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
@@ -104,6 +105,7 @@ impl Checksum {
                 _ => None,
             })
             .collect();
+        found.extend(text("x-ms-blob-content-md5").and_then(|digest| Self::from_base64(Algorithm::Md5, digest)));
         found.extend(text("repr-digest").into_iter().flat_map(|value| value.split(',')).filter_map(|pair| {
             let digest = pair.trim().strip_prefix("sha-256=:")?.strip_suffix(':')?;
             Self::from_base64(Algorithm::Sha256, digest)

@@ -24,7 +24,7 @@ pub const DATA: &str = "data";
 /// The folder of such a volume for files on their way and for what a second run has to know.
 const SCRATCH: &str = "scratch";
 /// Schemes that the storage initializer downloads from.
-const DOWNLOADED: [&str; 5] = ["http", "https", "s3", "hf", "oci"];
+const DOWNLOADED: [&str; 8] = ["http", "https", "s3", "azure", "abfss", "gs", "hf", "oci"];
 
 /// A spec that can be built.
 #[derive(Clone, Debug)]

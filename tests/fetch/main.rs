@@ -3,7 +3,9 @@
 #![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test ends by a panic, its helpers too")]
 
 mod archive;
+mod azure;
 mod cache;
+mod gcs;
 mod hf;
 mod hostile;
 mod http;

@@ -20,6 +20,19 @@ pub struct Store {
     pub secret_access_key: String,
     #[serde(default)]
     pub certificate: String,
+    /// Of an account of Azure Storage, or of a service account of Google.
+    #[serde(default)]
+    pub key: String,
+    /// A token that the store takes.
+    #[serde(default)]
+    pub token: String,
+    /// Shared access signatures: right, without the permission to list, and over.
+    #[serde(default)]
+    pub sas: String,
+    #[serde(default)]
+    pub sas_without_list: String,
+    #[serde(default)]
+    pub sas_over: String,
     #[serde(skip)]
     _process: Option<Child>,
 }
@@ -63,6 +76,24 @@ pub fn registry() -> &'static Registry {
         let (registry, process) = launch("registry");
         Registry { _process: Some(process), ..registry }
     })
+}
+
+/// Azure Storage with the account `acct`.
+pub fn azure() -> &'static Store {
+    static STORE: OnceLock<Store> = OnceLock::new();
+    STORE.get_or_init(|| start("azure"))
+}
+
+/// Azure Storage with the account `acct` that takes a token.
+pub fn azure_tokens() -> &'static Store {
+    static STORE: OnceLock<Store> = OnceLock::new();
+    STORE.get_or_init(|| start("azure-tokens"))
+}
+
+/// Google Cloud Storage.
+pub fn gcs() -> &'static Store {
+    static STORE: OnceLock<Store> = OnceLock::new();
+    STORE.get_or_init(|| start("gcs"))
 }
 
 fn start(which: &str) -> Store {

@@ -88,9 +88,8 @@ def locked_store():
     port = start_moto()
     endpoint = f"http://127.0.0.1:{port}"
     fill(s3(port), "models", "private")
-    iam = boto3.client(
-        "iam", endpoint_url=endpoint, aws_access_key_id="admin", aws_secret_access_key="admin", region_name=REGION
-    )
+    admin = {"aws_access_key_id": "admin", "aws_secret_access_key": "admin", "region_name": REGION}
+    iam, sts = (boto3.client(service, endpoint_url=endpoint, **admin) for service in ["iam", "sts"])
     iam.create_user(UserName="reader")
     allow = lambda action, resource: {"Effect": "Allow", "Action": action, "Resource": f"arn:aws:s3:::{resource}"}
     policy = {
@@ -107,7 +106,8 @@ def locked_store():
     }
 
 
-def tls_store():
+def certificate():
+    """A certificate for 127.0.0.1 that nobody has signed, and its key."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -116,7 +116,7 @@ def tls_store():
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.datetime.now(datetime.timezone.utc)
     address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    certificate = (
+    signed = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
@@ -127,13 +127,17 @@ def tls_store():
         .add_extension(address, critical=False)
         .sign(key, hashes.SHA256())
     )
-    certificate = certificate.public_bytes(serialization.Encoding.PEM)
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
+    return signed.public_bytes(serialization.Encoding.PEM), private
+
+
+def tls_store():
+    signed, private = certificate()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     with tempfile.NamedTemporaryFile() as file:
-        file.write(private + certificate)
+        file.write(private + signed)
         file.flush()
         context.load_cert_chain(file.name)
 
@@ -155,7 +159,25 @@ def tls_store():
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.socket = context.wrap_socket(server.socket, server_side=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    return {"endpoint": f"https://127.0.0.1:{server.server_address[1]}", "certificate": certificate.decode()}
+    return {"endpoint": f"https://127.0.0.1:{server.server_address[1]}", "certificate": signed.decode()}
+
+
+def azure_store():
+    import azurite
+
+    return azurite.start(os.environ["PLACE"], FILES)
+
+
+def azure_tokens_store():
+    import azurite
+
+    return azurite.start_with_tokens(os.environ["PLACE"], *certificate(), FILES)
+
+
+def gcs_store():
+    import google_door
+
+    return google_door.start(os.environ["PLACE"], FILES)
 
 
 def registry_store():
@@ -339,10 +361,18 @@ def push_artifacts(registry):
 
 
 def main():
+    stores = {
+        "open": open_store,
+        "locked": locked_store,
+        "tls": tls_store,
+        "azure": azure_store,
+        "azure-tokens": azure_tokens_store,
+        "gcs": gcs_store,
+    }
     if sys.argv[1] == "registry":
         store, (folder, *processes) = registry_store()
     else:
-        store = {"open": open_store, "locked": locked_store, "tls": tls_store}[sys.argv[1]]()
+        store = stores[sys.argv[1]]()
         folder, processes = None, []
     print(json.dumps(store), flush=True)
     sys.stdin.buffer.read()

@@ -21,7 +21,7 @@ pub struct Web {
 }
 
 impl Web {
-    /// Answers every request (its head as text, and how many came before) by `answer`.
+    /// Answers every request (head and body as text, and how many came before) by `answer`.
     pub fn start(answer: impl Fn(&str, usize) -> Answer + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -49,7 +49,7 @@ impl Web {
         self.address.to_string()
     }
 
-    /// The heads of all requests so far, in lower case.
+    /// All requests so far, in lower case.
     pub fn requests(&self) -> Vec<String> {
         self.requests.lock().unwrap().clone()
     }
@@ -69,6 +69,12 @@ fn serve(mut stream: TcpStream, seen: &Mutex<Vec<String>>, answer: &dyn Fn(&str,
             return;
         }
     }
+    let length = head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length:")?.trim().parse().ok());
+    let mut body = vec![0; length.unwrap_or(0)];
+    if reader.read_exact(&mut body).is_err() {
+        return;
+    }
+    head.push_str(&String::from_utf8_lossy(&body));
     let before = {
         let mut seen = seen.lock().unwrap();
         seen.push(head.to_lowercase());

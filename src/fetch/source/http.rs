@@ -7,12 +7,12 @@
 use std::fmt;
 
 use percent_encoding::percent_decode_str;
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, IF_MATCH, RANGE};
+use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue, IF_MATCH, RANGE};
 use reqwest::{Client, Response, StatusCode};
 use url::Url;
 
 use crate::catalogue::Reason;
-use crate::fetch::client::{retry_after, send};
+use crate::fetch::client::{host, retry_after, send};
 use crate::fetch::credentials::{Folder, missing};
 use crate::fetch::download::{Download, Span, Told, strong_etag};
 use crate::fetch::failure::{Failure, Retry};
@@ -83,6 +83,7 @@ impl Http {
             }
             let (status, shown) = (response.status(), uri::redact(route.url().as_str()));
             return if status.is_success() || status == StatusCode::RANGE_NOT_SATISFIABLE {
+                as_stored(&response)?;
                 let told = told(response.headers());
                 Download::new(response, object, span, told)
             } else if status == StatusCode::PRECONDITION_FAILED {
@@ -132,6 +133,16 @@ impl fmt::Display for Http {
 /// What a web server says of its object: the tag, and the digests that stores put into headers of their own.
 fn told(headers: &HeaderMap) -> Told {
     Told { version: strong_etag(headers), checksums: Checksum::in_headers(headers), ..Told::default() }
+}
+
+/// Refuses bytes that the server has encoded for the way. A store says with the same header what was uploaded encoded and
+/// is stored so; a web server does not, and was asked not to encode.
+fn as_stored(response: &Response) -> Result<(), Failure> {
+    let encoding = response.headers().get(CONTENT_ENCODING).and_then(|value| value.to_str().ok());
+    let Some(encoding) = encoding.filter(|encoding| !encoding.eq_ignore_ascii_case("identity")) else { return Ok(()) };
+    let host = host(response.url());
+    let act = format!("{host} sends the object in the encoding {encoding}, which was not asked for");
+    Err(Failure::new(Reason::ArtifactStoreError, act))
 }
 
 fn parse_headers(text: &str) -> Result<HeaderMap, Failure> {

@@ -9,7 +9,7 @@ pub mod document;
 use std::fmt;
 use std::sync::OnceLock;
 
-use object_store::aws::AwsAuthorizer;
+use object_store::aws::{AwsAuthorizer, AwsCredential};
 use object_store::client::{HttpRequest, HttpRequestBody};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, IF_MATCH, RANGE};
@@ -25,7 +25,7 @@ use crate::fetch::retry::persist;
 use crate::fetch::source::{Content, Entry, Object};
 use crate::fetch::uri::last_segment;
 use crate::fetch::verify::Checksum;
-use access::Access;
+use access::{Access, without_secrets};
 use document::{ErrorDocument, ListPage};
 
 /// The signature leaves only these as they are.
@@ -141,16 +141,8 @@ impl S3 {
         loop {
             let page = persist(self.patience.attempts, || self.page(prefix, token.as_deref())).await?;
             for object in page.objects()? {
-                let Some(path) = object.key.strip_prefix(prefix) else {
-                    let act = format!("the store listed {:?}, which is not below {prefix:?}", object.key);
-                    return Err(Failure::new(Reason::ArtifactStoreError, act));
-                };
                 is_there = true;
-                match path.strip_suffix('/') {
-                    _ if path.is_empty() => {}
-                    Some(folder) => entries.push(Entry { path: folder.to_owned(), object: None }),
-                    None => entries.push(Entry { path: path.to_owned(), object: Some(object) }),
-                }
+                entries.extend(Entry::below(prefix, object, false)?);
             }
             match page.next_continuation_token {
                 Some(next) if page.is_truncated && token.as_ref() != Some(&next) => token = Some(next),
@@ -172,12 +164,14 @@ impl S3 {
         document::read(&body).map_err(|error| Failure::new(Reason::ArtifactStoreError, unreadable).caused_by(error))
     }
 
-    /// Sends one request, and once more to the bucket's true region if the store names it.
+    /// Sends one request, once more to the bucket's true region if the store names it, and once more as the node when the
+    /// store refuses an anonymous one.
     async fn ask(&self, method: Method, ask: Ask<'_>) -> Result<Response, Failure> {
         loop {
             let region = self.true_region.get().unwrap_or(&self.access.region);
             let url = self.url(ask, region)?;
-            let mut headers = self.sign(&method, &url, region)?;
+            let credential = self.access.identity.credential().await?;
+            let mut headers = sign(&method, &url, region, credential.as_deref())?;
             if let Ask::Object(object, span) = ask {
                 headers.extend(conditions(object, span)?);
             }
@@ -193,7 +187,15 @@ impl S3 {
                 tracing::info!("the bucket {} is in the region {named}", self.bucket);
                 continue;
             }
-            return Err(self.refusal(response, ask).await);
+            let failure = self.refusal(response, ask, credential.as_deref()).await;
+            let denied = matches!(failure.reason, Reason::ArtifactForbidden | Reason::ArtifactUnauthenticated);
+            if denied && credential.is_none() {
+                if self.access.identity.turns_to_node().await {
+                    continue;
+                }
+                return Err(failure.and(&self.access.identity.absence()));
+            }
+            return Err(failure);
         }
     }
 
@@ -212,20 +214,8 @@ impl S3 {
             .map_err(|error| Failure::new(Reason::ArtifactUriInvalid, format!("{text} is no url")).caused_by(error))
     }
 
-    fn sign(&self, method: &Method, url: &Url, region: &str) -> Result<HeaderMap, Failure> {
-        let Some(credential) = &self.access.credential else { return Ok(HeaderMap::new()) };
-        let unsigned = || Failure::new(Reason::ArtifactUriInvalid, "the request can't be signed");
-        let mut request = HttpRequest::new(HttpRequestBody::empty());
-        request.method_mut().clone_from(method);
-        *request.uri_mut() = url.as_str().parse().map_err(|error| unsigned().caused_by(error))?;
-        AwsAuthorizer::new(credential, "s3", region)
-            .try_authorize(&mut request, None)
-            .map_err(|error| unsigned().caused_by(error))?;
-        Ok(std::mem::take(request.headers_mut()))
-    }
-
     /// Why the store did not do what was asked.
-    async fn refusal(&self, response: Response, ask: Ask<'_>) -> Failure {
+    async fn refusal(&self, response: Response, ask: Ask<'_>, credential: Option<&AwsCredential>) -> Failure {
         let (status, pause) = (response.status(), retry_after(&response));
         let host = host(response.url());
         let body = read_at_most(response, LONGEST_ERROR).await.map(|(body, _)| body).unwrap_or_default();
@@ -246,22 +236,36 @@ impl S3 {
                 format!("the bucket {} at {host} has no key {:?}", self.bucket, object.key)
             }
             (Reason::ArtifactNotFound, _) => format!("{host} has no bucket {}", self.bucket),
-            (Reason::ArtifactForbidden, _) if self.access.credential.is_none() => {
+            (Reason::ArtifactForbidden, _) if credential.is_none() => {
                 format!("{host} does not allow {right} on {resource} without credentials")
             }
             (Reason::ArtifactForbidden, _) => format!("{host} does not allow {right} on {resource}"),
-            (Reason::ArtifactUnauthenticated, _) => format!("{host} does not accept the credentials"),
+            (Reason::ArtifactUnauthenticated, _) => {
+                format!("{host} does not accept the credentials ({})", self.access.identity.name())
+            }
             _ => format!("{host} answered {status} to {right} on {resource}"),
         };
         match (&code, message) {
             (Some(code), Some(message)) => {
-                act = format!("{act} ({code}: {})", self.access.without_secrets(&message));
+                act = format!("{act} ({code}: {})", without_secrets(&message, credential));
             }
             (Some(code), None) => act = format!("{act} ({code})"),
             (None, _) => {}
         }
         failure.with_answer(status, code).with_act(act)
     }
+}
+
+fn sign(method: &Method, url: &Url, region: &str, credential: Option<&AwsCredential>) -> Result<HeaderMap, Failure> {
+    let Some(credential) = credential else { return Ok(HeaderMap::new()) };
+    let unsigned = || Failure::new(Reason::ArtifactUriInvalid, "the request can't be signed");
+    let mut request = HttpRequest::new(HttpRequestBody::empty());
+    request.method_mut().clone_from(method);
+    *request.uri_mut() = url.as_str().parse().map_err(|error| unsigned().caused_by(error))?;
+    AwsAuthorizer::new(credential, "s3", region)
+        .try_authorize(&mut request, None)
+        .map_err(|error| unsigned().caused_by(error))?;
+    Ok(std::mem::take(request.headers_mut()))
 }
 
 /// The bytes and the version that are wanted. Headers that are not signed may be added freely.
@@ -322,8 +326,7 @@ fn meaning(code: &str) -> Option<(Reason, Retry)> {
 impl fmt::Display for S3 {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let place = self.access.bucket_url(&self.bucket, &self.access.region);
-        let who = if self.access.credential.is_some() { "with credentials" } else { "anonymous" };
-        write!(formatter, "{place}, region {}, {who}", self.access.region)
+        write!(formatter, "{place}, region {}, with {}", self.access.region, self.access.identity.name())
     }
 }
 

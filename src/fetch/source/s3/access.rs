@@ -12,15 +12,22 @@
 //! | bucket in the host name | `AWS_VIRTUAL_HOSTED_STYLE_REQUEST`, `virtualHostedStyle`: `true` \| `false` | Amazon's endpoints only |
 //!
 //! The lower half is also read from environment variables (the `AWS_…` names), which the Secret outranks. Without a
-//! Secret the access is anonymous.
+//! Secret the identity of the pod is used: a web identity (`AWS_WEB_IDENTITY_TOKEN_FILE`, `AWS_ROLE_ARN`), or that of the
+//! container (`AWS_CONTAINER_CREDENTIALS_FULL_URI` with `AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE`, or
+//! `AWS_CONTAINER_CREDENTIALS_RELATIVE_URI`). Without any the access is anonymous, until the store wants to know who we
+//! are: then the node is asked for the role of its instance.
 
-use object_store::aws::AwsCredential;
+use std::path::PathBuf;
+
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, AwsCredential};
+use reqwest::Client;
 use reqwest::header::HeaderValue;
 use url::Url;
 
-use crate::catalogue::Reason;
 use crate::fetch::credentials::{Folder, missing};
 use crate::fetch::failure::Failure;
+use crate::fetch::identity::{Connection, Identity, Provider, once};
+use crate::fetch::settings::{Settings, endpoint, environment, is_true};
 
 const ACCESS_KEY: &[&str] = &["AWS_ACCESS_KEY_ID", "accessKeyId"];
 const SECRET_KEY: &[&str] = &["AWS_SECRET_ACCESS_KEY", "secretAccessKey"];
@@ -31,10 +38,21 @@ const REGION: &[&str] = &["AWS_REGION", "AWS_DEFAULT_REGION", "region"];
 const ALLOW_HTTP: &[&str] = &["AWS_ALLOW_HTTP", "allowHttp"];
 const VIRTUAL_HOSTED: &[&str] = &["AWS_VIRTUAL_HOSTED_STYLE_REQUEST", "virtualHostedStyle"];
 
+/// What EKS, ECS and EC2 put into a container's environment.
+const TOKEN_FILE: &[&str] = &["AWS_WEB_IDENTITY_TOKEN_FILE"];
+const ROLE: &[&str] = &["AWS_ROLE_ARN"];
+const SESSION_NAME: &[&str] = &["AWS_ROLE_SESSION_NAME"];
+const STS: &[&str] = &["AWS_ENDPOINT_URL_STS"];
+const CONTAINER_URI: &[&str] = &["AWS_CONTAINER_CREDENTIALS_FULL_URI"];
+const CONTAINER_TOKEN_FILE: &[&str] = &["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"];
+const CONTAINER_PATH: &[&str] = &["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"];
+const METADATA: &[&str] = &["AWS_METADATA_ENDPOINT", "AWS_EC2_METADATA_SERVICE_ENDPOINT"];
+const METADATA_DISABLED: &[&str] = &["AWS_EC2_METADATA_DISABLED"];
+
 /// Where the S3 store is and who we are to it.
 pub struct Access {
-    /// Who signs; `None` is anonymous.
-    pub credential: Option<AwsCredential>,
+    /// Who signs.
+    pub identity: Identity<AwsCredential>,
     /// The region that requests are signed for.
     pub region: String,
     endpoint: Endpoint,
@@ -53,30 +71,29 @@ impl Access {
     ///
     /// [`Reason::ArtifactCredentialsMissing`] when the Secret lacks a key that is needed, or a value can't be what its
     /// key says.
-    pub async fn find(folder: Option<&Folder>) -> Result<Self, Failure> {
-        let setting = async |names: &[&str]| match folder {
-            Some(folder) => Ok(folder.value(names).await?.or_else(|| environment(names))),
-            None => Ok(environment(names)),
-        };
-        let credential = match folder {
-            Some(folder) if !is_true(ANONYMOUS, folder.value(ANONYMOUS).await?.as_deref())?.unwrap_or(false) => {
-                Some(credential(folder).await?)
-            }
-            _ => None,
-        };
-        let region = setting(REGION).await?.unwrap_or_else(|| "us-east-1".to_owned());
+    pub async fn find(client: Client, folder: Option<&Folder>) -> Result<Self, Failure> {
+        let settings = Settings { secret: folder };
+        let region = settings.value(REGION).await?.unwrap_or_else(|| "us-east-1".to_owned());
         if !is_region(&region) {
             return Err(missing(format!("the region {region:?} is none")));
         }
-        let allow_http = is_true(ALLOW_HTTP, setting(ALLOW_HTTP).await?.as_deref())?;
-        let virtual_hosted = is_true(VIRTUAL_HOSTED, setting(VIRTUAL_HOSTED).await?.as_deref())?;
-        let endpoint = match setting(ENDPOINT).await? {
-            Some(text) => {
-                Endpoint::Custom { url: endpoint(&text, allow_http)?, virtual_hosted: virtual_hosted.unwrap_or(false) }
+        let identity = match folder {
+            None => of_pod(client, &region)?,
+            Some(folder) if is_true(ANONYMOUS, folder.value(ANONYMOUS).await?.as_deref())? == Some(true) => {
+                Identity::nobody("the Secret asks for anonymous access")
             }
+            Some(folder) => Identity::fixed("the access key", credential(folder).await?),
+        };
+        let allow_http = settings.flag(ALLOW_HTTP).await?;
+        let virtual_hosted = settings.flag(VIRTUAL_HOSTED).await?;
+        let endpoint = match settings.value(ENDPOINT).await? {
+            Some(text) => Endpoint::Custom {
+                url: endpoint("S3", &text, allow_http)?,
+                virtual_hosted: virtual_hosted.unwrap_or(false),
+            },
             None => Endpoint::Amazon,
         };
-        Ok(Self { credential, region, endpoint })
+        Ok(Self { identity, region, endpoint })
     }
 
     /// The url of `bucket` in `region`, without a slash at its end.
@@ -91,7 +108,7 @@ impl Access {
                 }
             }
             Endpoint::Amazon => {
-                let suffix = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
+                let suffix = suffix(region);
                 // A dot in the name fits no certificate of Amazon's.
                 if bucket.contains('.') {
                     format!("https://s3.{region}.{suffix}/{bucket}")
@@ -101,14 +118,14 @@ impl Access {
             }
         }
     }
+}
 
-    /// `text` without our secrets, should a store repeat them.
-    #[must_use]
-    pub fn without_secrets(&self, text: &str) -> String {
-        let Some(credential) = &self.credential else { return text.to_owned() };
-        let secrets = [Some(&credential.secret_key), credential.token.as_ref(), Some(&credential.key_id)];
-        secrets.into_iter().flatten().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), "…"))
-    }
+/// `text` without the secrets of `credential`, should a store repeat them.
+#[must_use]
+pub fn without_secrets(text: &str, credential: Option<&AwsCredential>) -> String {
+    let Some(credential) = credential else { return text.to_owned() };
+    let secrets = [Some(&credential.secret_key), credential.token.as_ref(), Some(&credential.key_id)];
+    secrets.into_iter().flatten().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), "…"))
 }
 
 /// Whether `text` can be the name of a region.
@@ -117,6 +134,56 @@ pub fn is_region(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= 64
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+}
+
+/// What Amazon's hosts in `region` end with.
+fn suffix(region: &str) -> &'static str {
+    if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" }
+}
+
+/// The identity that the cloud has given to the pod, or nobody and then the node.
+fn of_pod(client: Client, region: &str) -> Result<Identity<AwsCredential>, Failure> {
+    let builder = AmazonS3Builder::new().with_region(region);
+    if let Some(file) = environment(TOKEN_FILE) {
+        let role = environment(ROLE).ok_or_else(|| {
+            missing("AWS_WEB_IDENTITY_TOKEN_FILE is there without AWS_ROLE_ARN, which names the role")
+        })?;
+        let session = environment(SESSION_NAME).unwrap_or_else(|| "mooring-fetch".to_owned());
+        let sts = environment(STS).unwrap_or_else(|| format!("https://sts.{region}.{}", suffix(region)));
+        let builder = builder
+            .with_config(AmazonS3ConfigKey::WebIdentityTokenFile, &file)
+            .with_config(AmazonS3ConfigKey::RoleArn, role)
+            .with_config(AmazonS3ConfigKey::RoleSessionName, session)
+            .with_config(AmazonS3ConfigKey::StsEndpoint, sts);
+        let provider = build(builder.with_http_connector(Connection::by(client)))?;
+        return Ok(Identity::given("the web identity", provider, Some(PathBuf::from(file))));
+    }
+    let builder = builder.with_http_connector(Connection::to_node()?);
+    if let Some(path) = environment(CONTAINER_PATH) {
+        let builder = builder.with_config(AmazonS3ConfigKey::ContainerCredentialsRelativeUri, path);
+        return Ok(Identity::given("the container's identity", build(builder)?, None));
+    }
+    if let Some(uri) = environment(CONTAINER_URI) {
+        let file = environment(CONTAINER_TOKEN_FILE).ok_or_else(|| {
+            missing("AWS_CONTAINER_CREDENTIALS_FULL_URI is there without AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE")
+        })?;
+        let builder = builder
+            .with_config(AmazonS3ConfigKey::ContainerCredentialsFullUri, uri)
+            .with_config(AmazonS3ConfigKey::ContainerAuthorizationTokenFile, &file);
+        return Ok(Identity::given("the pod's identity", build(builder)?, Some(PathBuf::from(file))));
+    }
+    if is_true(METADATA_DISABLED, environment(METADATA_DISABLED).as_deref())? == Some(true) {
+        return Ok(Identity::nobody("no Secret, no identity of the pod, and that of the node is switched off"));
+    }
+    let metadata = environment(METADATA).map(|url| url.trim_end_matches('/').to_owned());
+    let builder = metadata.into_iter().fold(builder, AmazonS3Builder::with_metadata_endpoint);
+    Ok(Identity::anonymous(build(builder)?))
+}
+
+/// Only its credentials are of interest, and they are the same for every bucket.
+fn build(builder: AmazonS3Builder) -> Result<Provider<AwsCredential>, Failure> {
+    let store = builder.with_bucket_name("bucket").with_retry(once()).build();
+    store.map(|store| store.credentials().clone()).map_err(|_| missing("the identity's settings can't be used"))
 }
 
 async fn credential(folder: &Folder) -> Result<AwsCredential, Failure> {
@@ -134,44 +201,16 @@ async fn credential(folder: &Folder) -> Result<AwsCredential, Failure> {
     Ok(credential)
 }
 
-fn environment(names: &[&str]) -> Option<String> {
-    names.iter().filter_map(|name| std::env::var(name).ok()).find(|value| !value.is_empty())
-}
-
-fn is_true(names: &[&str], value: Option<&str>) -> Result<Option<bool>, Failure> {
-    match value.map(str::to_ascii_lowercase).as_deref() {
-        None => Ok(None),
-        Some("true" | "1" | "yes") => Ok(Some(true)),
-        Some("false" | "0" | "no") => Ok(Some(false)),
-        Some(_) => Err(missing(format!("the setting {} is neither true nor false", names.join(" or ")))),
-    }
-}
-
-fn endpoint(text: &str, allow_http: Option<bool>) -> Result<Url, Failure> {
-    let scheme = if allow_http == Some(true) { "http" } else { "https" };
-    let with_scheme = if text.contains("://") { text.to_owned() } else { format!("{scheme}://{text}") };
-    let invalid = |why: &str| Failure::new(Reason::ArtifactUriInvalid, format!("the S3 endpoint {why}"));
-    let url = Url::parse(&with_scheme).map_err(|error| invalid("is no url").caused_by(error))?;
-    match url.scheme() {
-        _ if !url.username().is_empty() || url.password().is_some() || url.query().is_some() => {
-            Err(invalid("has a user name, a password or a query"))
-        }
-        "http" if allow_http == Some(false) => Err(invalid("is plain HTTP, which AWS_ALLOW_HTTP forbids")),
-        "http" | "https" => Ok(url),
-        _ => Err(invalid("is neither http:// nor https://")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn bucket_url(endpoint: Endpoint, bucket: &str, region: &str) -> String {
-        Access { credential: None, region: String::new(), endpoint }.bucket_url(bucket, region)
+        Access { identity: Identity::nobody(""), region: String::new(), endpoint }.bucket_url(bucket, region)
     }
 
     fn custom(text: &str, virtual_hosted: bool) -> Endpoint {
-        Endpoint::Custom { url: endpoint(text, None).unwrap(), virtual_hosted }
+        Endpoint::Custom { url: endpoint("S3", text, None).unwrap(), virtual_hosted }
     }
 
     #[test]
@@ -184,17 +223,8 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_without_a_scheme_is_https_unless_http_is_allowed() {
-        assert_eq!(endpoint("minio:9000", None).unwrap().as_str(), "https://minio:9000/");
-        assert_eq!(endpoint("minio:9000", Some(true)).unwrap().as_str(), "http://minio:9000/");
-        assert!(endpoint("http://minio", Some(false)).is_err());
-        assert!(endpoint("http://me:secret@minio", None).is_err());
-    }
-
-    #[test]
     fn a_message_that_repeats_a_secret_is_cleaned() {
-        let credential = Some(AwsCredential { key_id: "KEY".into(), secret_key: "S3CR".into(), token: None });
-        let access = Access { credential, region: String::new(), endpoint: Endpoint::Amazon };
-        assert_eq!(access.without_secrets("KEY and S3CR"), "… and …");
+        let credential = AwsCredential { key_id: "KEY".into(), secret_key: "S3CR".into(), token: None };
+        assert_eq!(without_secrets("KEY and S3CR", Some(&credential)), "… and …");
     }
 }

@@ -1,0 +1,334 @@
+//! Who asks a store, where that is more than a key: identities that a cloud gives to a pod or to its node.
+//!
+//! `object_store` asks the identity services, keeps what they give and asks anew before it expires. The connection under
+//! it is ours, because its own errors hide the service's code.
+
+use std::error::Error;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use object_store::client::{
+    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService,
+};
+use object_store::{ClientOptions, CredentialProvider, RetryConfig, StaticCredentialProvider};
+use reqwest::Client;
+use reqwest::redirect::Policy;
+use serde::Deserialize;
+use tokio::sync::OnceCell;
+use url::Url;
+
+use crate::catalogue::Reason;
+use crate::fetch::address;
+use crate::fetch::client::{pause, short};
+use crate::fetch::credentials::missing;
+use crate::fetch::failure::{Failure, Retry};
+use crate::process::build;
+
+/// Longest wait for a connection to a node's metadata service, which is one hop away or not there at all.
+const METADATA_CONNECT: Duration = Duration::from_secs(1);
+
+/// Longest wait for its answer. Azure's may take some seconds for a first token.
+const METADATA_ANSWER: Duration = Duration::from_secs(10);
+
+/// Longest answer with an error that is read.
+const LONGEST_ERROR: usize = 64 << 10;
+
+/// Gives credentials and renews them.
+pub type Provider<Credential> = Arc<dyn CredentialProvider<Credential = Credential>>;
+
+/// Who asks a store.
+pub struct Identity<Credential> {
+    /// What it is, for people: `an account key`.
+    name: &'static str,
+    given: Option<Provider<Credential>>,
+    /// The token that the cloud has put into the pod.
+    token_file: Option<PathBuf>,
+    /// The identity of the node, which is only asked for when the store wants to know who we are, or why it never is.
+    node: Result<Provider<Credential>, &'static str>,
+    /// Whether the node has one.
+    answer: OnceCell<Result<(), Failure>>,
+}
+
+impl<Credential: fmt::Debug + Send + Sync + 'static> Identity<Credential> {
+    /// Somebody whose `credential` never expires.
+    pub fn fixed(name: &'static str, credential: Credential) -> Self {
+        Self::given(name, Arc::new(StaticCredentialProvider::new(credential)), None)
+    }
+
+    /// Somebody whom `provider` knows, by the token in `token_file` where there is one.
+    pub fn given(name: &'static str, provider: Provider<Credential>, token_file: Option<PathBuf>) -> Self {
+        Self { name, given: Some(provider), token_file, ..Self::nobody("they are given") }
+    }
+
+    /// Nobody, or the `node` once the store wants to know.
+    #[must_use]
+    pub fn anonymous(node: Provider<Credential>) -> Self {
+        Self { node: Ok(node), ..Self::nobody("") }
+    }
+
+    /// Nobody at all, and `why`.
+    #[must_use]
+    pub fn nobody(why: &'static str) -> Self {
+        Self { name: "no credentials", given: None, token_file: None, node: Err(why), answer: OnceCell::new() }
+    }
+
+    /// What the next request goes with; `None` when it is anonymous.
+    ///
+    /// # Errors
+    ///
+    /// When the identity service gives nothing.
+    pub async fn credential(&self) -> Result<Option<Arc<Credential>>, Failure> {
+        let by_node = || self.node.as_ref().ok().filter(|_| matches!(self.answer.get(), Some(Ok(()))));
+        let Some(provider) = self.given.as_ref().or_else(by_node) else { return Ok(None) };
+        match provider.get_credential().await {
+            Ok(credential) => Ok(Some(credential)),
+            Err(error) => Err(self.failure(error).await),
+        }
+    }
+
+    /// Whether the node has an identity to ask again with, after the store has refused an anonymous request.
+    pub async fn turns_to_node(&self) -> bool {
+        let Ok(node) = &self.node else { return false };
+        let ask = async || match node.get_credential().await {
+            Ok(_) => {
+                tracing::info!("the store wants credentials, and the node has some");
+                Ok(())
+            }
+            Err(error) => Err(self.failure(error).await),
+        };
+        self.answer.get_or_init(ask).await.is_ok()
+    }
+
+    /// Why an anonymous request stays anonymous, for the end of a sentence.
+    #[must_use]
+    pub fn absence(&self) -> String {
+        match (&self.node, self.answer.get()) {
+            (Err(why), _) => format!("and there are none: {why}"),
+            (Ok(_), Some(Err(failure))) if failure.http_status.is_some() => {
+                format!("and there are none: no Secret, no identity of the pod, and {}", failure.sentence())
+            }
+            (Ok(_), _) => "and there are none: no Secret, no identity of the pod or the node".to_owned(),
+        }
+    }
+
+    /// What it is, for people.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        if matches!(self.answer.get(), Some(Ok(()))) { "the node's identity" } else { self.name }
+    }
+
+    async fn failure(&self, error: object_store::Error) -> Failure {
+        if let Some(failure) = told(&error) {
+            return failure;
+        }
+        if let Some(file) = &self.token_file
+            && let Err(error) = tokio::fs::read(file).await
+        {
+            return missing(format!("the token file {} can't be read", file.display())).caused_by(error);
+        }
+        // Its text may quote what the service answered, tokens too.
+        Failure::new(Reason::ArtifactUnauthenticated, format!("{} gives no credentials that can be read", self.name))
+    }
+}
+
+impl<Credential> fmt::Debug for Identity<Credential> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name)
+    }
+}
+
+/// The failure at the bottom of `error`, when it came over our connection.
+fn told(error: &object_store::Error) -> Option<Failure> {
+    let mut next: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = next {
+        if let Some(failure) = error.downcast_ref::<Failure>() {
+            return Some(failure.clone());
+        }
+        next = error.source();
+    }
+    None
+}
+
+/// Tries once: trying again is done above.
+#[must_use]
+pub fn once() -> RetryConfig {
+    RetryConfig { max_retries: 0, ..RetryConfig::default() }
+}
+
+/// Connects `object_store` to identity services.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    client: Client,
+    /// Whether it may lead to the addresses of this machine's own services.
+    is_to_node: bool,
+}
+
+impl Connection {
+    /// By `client`, to a service anywhere.
+    #[must_use]
+    pub const fn by(client: Client) -> Self {
+        Self { client, is_to_node: false }
+    }
+
+    /// To what the node gives its pods: near, never behind a proxy, and possibly not there.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::ArtifactStoreTls`] when the machine's certificate authorities can't be loaded.
+    pub fn to_node() -> Result<Self, Failure> {
+        let client = Client::builder()
+            .user_agent(build::FETCH)
+            .redirect(Policy::none())
+            .no_proxy()
+            .connect_timeout(METADATA_CONNECT)
+            .timeout(METADATA_ANSWER)
+            .build()
+            .map_err(|error| {
+                Failure::new(Reason::ArtifactStoreTls, "the certificate authorities of this machine can't be loaded")
+                    .caused_by(error)
+            })?;
+        Ok(Self { client, is_to_node: true })
+    }
+}
+
+impl HttpConnector for Connection {
+    fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
+        Ok(HttpClient::new(self.clone()))
+    }
+}
+
+#[async_trait]
+impl HttpService for Connection {
+    async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let host = request.uri().authority().map(ToString::to_string).unwrap_or_default();
+        let failed = |failure: Failure| HttpError::new(HttpErrorKind::Unknown, failure);
+        let broken = |error: HttpError| {
+            let kind = error.kind();
+            let is_connect = kind == HttpErrorKind::Connect;
+            failed(Failure::broken(error, is_connect, kind == HttpErrorKind::Timeout, &host))
+        };
+        if !self.is_to_node
+            && let Ok(url) = Url::parse(&request.uri().to_string())
+        {
+            address::check(&url).map_err(failed)?;
+        }
+        let response = self.client.call(request).await.map_err(broken)?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let status = response.status();
+        let pause = pause(response.headers());
+        let body = response.into_body().bytes().await.map_err(broken)?;
+        let answer = Answer::read(body.get(..LONGEST_ERROR).unwrap_or(&body));
+        let mut failure = Failure::status(status, pause, String::new());
+        if failure.retry == Retry::Never {
+            failure.reason = Reason::ArtifactUnauthenticated;
+        }
+        let act = format!("the identity service {host} answered {status}{}", answer.words());
+        Err(failed(failure.with_answer(status, answer.code).with_act(act)))
+    }
+}
+
+/// Why an identity service gives nothing.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Answer {
+    code: Option<String>,
+    message: Option<String>,
+}
+
+impl Answer {
+    /// Reads the document of Microsoft Entra and Google (RFC 6749, section 5.2), of Amazon's STS, or of Amazon's agents.
+    fn read(body: &[u8]) -> Self {
+        #[derive(Deserialize)]
+        struct OAuth {
+            error: serde_json::Value,
+            error_description: Option<String>,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Sts {
+            error: StsError,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct StsError {
+            code: Option<String>,
+            message: Option<String>,
+        }
+        #[derive(Deserialize)]
+        struct Agent {
+            #[serde(alias = "Code")]
+            code: Option<String>,
+            #[serde(alias = "Message")]
+            message: Option<String>,
+        }
+        let text = |value: serde_json::Value| value.as_str().map(str::to_owned);
+        if let Ok(OAuth { error, error_description }) = serde_json::from_slice(body) {
+            // Microsoft's own number says more than the code of the standard.
+            let number = error_description.as_deref().and_then(|words| words.split_once(':')).map(|(start, _)| start);
+            let number = number.filter(|start| start.starts_with("AADSTS") && is_code(start)).map(str::to_owned);
+            let code = number.or_else(|| text(error)).filter(|code| is_code(code));
+            return Self { code, message: error_description };
+        }
+        if let Ok(Sts { error: StsError { code, message } }) = quick_xml::de::from_reader(body) {
+            return Self { code: code.filter(|code| is_code(code)), message };
+        }
+        match serde_json::from_slice(body) {
+            Ok(Agent { code, message }) => Self { code: code.filter(|code| is_code(code)), message },
+            Err(_) => Self::default(),
+        }
+    }
+
+    /// Code and first line of the message, in brackets.
+    fn words(&self) -> String {
+        let line = self.message.as_deref().map(short).unwrap_or_default();
+        match self.code.as_deref() {
+            Some(code) if line.starts_with(code) => format!(" ({line})"),
+            Some(code) if line.is_empty() => format!(" ({code})"),
+            Some(code) => format!(" ({code}: {line})"),
+            None if line.is_empty() => String::new(),
+            None => format!(" ({line})"),
+        }
+    }
+}
+
+/// Whether `text` can be a service's own code.
+#[must_use]
+pub fn is_code(text: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= 64
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(body: &str) -> (Option<String>, String) {
+        let answer = Answer::read(body.as_bytes());
+        let words = answer.words();
+        (answer.code, words)
+    }
+
+    #[test]
+    fn each_service_is_understood() {
+        // Source: Microsoft Entra, "authentication and authorization error codes".
+        let entra = r#"{"error": "invalid_client", "error_description":
+            "AADSTS7000215: Invalid client secret provided.\r\nTrace ID: 1", "error_codes": [7000215]}"#;
+        let words = " (AADSTS7000215: Invalid client secret provided.)";
+        assert_eq!(read(&entra.replace("\n            ", "")), (Some("AADSTS7000215".into()), words.into()));
+        let imds = r#"{"error": "invalid_request", "error_description": "Identity not found"}"#;
+        assert_eq!(read(imds), (Some("invalid_request".into()), " (invalid_request: Identity not found)".into()));
+        // Source: AWS STS API reference, AssumeRoleWithWebIdentity.
+        let sts = r#"<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type>
+            <Code>AccessDenied</Code><Message>Not authorized</Message></Error><RequestId>1</RequestId></ErrorResponse>"#;
+        assert_eq!(read(sts), (Some("AccessDenied".into()), " (AccessDenied: Not authorized)".into()));
+        assert_eq!(read(r#"{"Code": "AssumeRoleUnauthorizedAccess"}"#).0.unwrap(), "AssumeRoleUnauthorizedAccess");
+        for other in ["", "<html><title>404</title></html>", r#"{"error": {"a": 1}}"#] {
+            assert_eq!(read(other), (None, String::new()), "{other}");
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! `gs://BUCKET/KEY`: an object or a prefix of a bucket of Google Cloud Storage.
+//!
+//! The requests are ours, and `object_store` gets the tokens, for the reasons of S3.
+
+pub mod access;
+pub mod document;
+
+use std::fmt;
+
+use object_store::gcp::GcpCredential;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::header::{ACCEPT_ENCODING, HeaderMap, RANGE};
+use reqwest::{Client, Response, StatusCode};
+use serde::de::DeserializeOwned;
+
+use crate::catalogue::Reason;
+use crate::fetch::Patience;
+use crate::fetch::client::{host, read_at_most, retry_after, send, short};
+use crate::fetch::download::{Download, Span, Told};
+use crate::fetch::failure::{Failure, Retry};
+use crate::fetch::identity::is_code;
+use crate::fetch::retry::persist;
+use crate::fetch::source::{Content, Entry, Object};
+use crate::fetch::uri::last_segment;
+use crate::fetch::verify::Checksum;
+use access::{Access, without_secrets};
+use document::{ErrorDocument, FIELDS, ListPage, Resource};
+
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// Longest answers that are read: one page of a listing has 1,000 names of up to 1,024 bytes.
+const LONGEST_PAGE: usize = 16 << 20;
+const LONGEST_ERROR: usize = 64 << 10;
+
+const GENERATION: &str = "x-goog-generation";
+
+/// An object or a prefix of a bucket.
+pub struct Gcs {
+    client: Client,
+    access: Access,
+    bucket: String,
+    key: String,
+    patience: Patience,
+}
+
+/// What is asked of the store, and the permission that it takes.
+#[derive(Clone, Copy)]
+enum Ask<'a> {
+    Bytes(&'a Object, Option<Span>),
+    Metadata(&'a Object),
+    List { prefix: &'a str, token: Option<&'a str> },
+}
+
+impl Gcs {
+    /// What `key` means in `bucket`.
+    #[must_use]
+    pub const fn new(client: Client, access: Access, bucket: String, key: String, patience: Patience) -> Self {
+        Self { client, access, bucket, key, patience }
+    }
+
+    /// Finds out whether the key is an object or a prefix. An object of exactly this key wins.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::ArtifactNotFound`] when it is neither, [`Reason::ArtifactEmpty`] when no file is below the prefix.
+    pub async fn look(&self) -> Result<Content, Failure> {
+        let only_prefix = self.key.is_empty() || self.key.ends_with('/');
+        let mut nothing = None;
+        if !only_prefix {
+            let object = Object { key: self.key.clone(), ..Object::default() };
+            match persist(self.patience.attempts, || self.metadata(&object)).await {
+                Ok(object) => {
+                    let name = last_segment(&self.key).unwrap_or_default().to_owned();
+                    return Ok(Content::Object { name, object });
+                }
+                Err(failure) if failure.reason == Reason::ArtifactNotFound => nothing = Some(failure),
+                Err(failure) => return Err(failure),
+            }
+        }
+        let prefix = if only_prefix { self.key.clone() } else { format!("{}/", self.key) };
+        let (entries, is_there) = self.list(&prefix).await?;
+        if entries.iter().any(|entry| entry.object.is_some()) {
+            let name = last_segment(&self.key).unwrap_or(&self.bucket).to_owned();
+            return Ok(Content::Folder { name, entries });
+        }
+        match nothing {
+            Some(failure) if !is_there => Err(failure),
+            _ => {
+                let act = format!("nothing is below the prefix {prefix:?} of the bucket {}", self.bucket);
+                Err(Failure::new(Reason::ArtifactEmpty, act))
+            }
+        }
+    }
+
+    /// Asks once for the bytes of `object` as they are stored, all of them or those of `span`.
+    ///
+    /// # Errors
+    ///
+    /// When the store does not give them.
+    pub async fn read(&self, object: &Object, span: Option<Span>) -> Result<Download, Failure> {
+        let response = self.ask(Ask::Bytes(object, span)).await?;
+        let told = told(response.headers());
+        Download::new(response, object, span, told)
+    }
+
+    /// Asks for size, generation and digests of `object`.
+    ///
+    /// # Errors
+    ///
+    /// When the store does not tell.
+    pub async fn describe(&self, object: &Object) -> Result<Told, Failure> {
+        let Object { size, version, checksums, .. } = self.metadata(object).await?;
+        Ok(Told { size, version, checksums, ..Told::default() })
+    }
+
+    async fn metadata(&self, object: &Object) -> Result<Object, Failure> {
+        let (found, host) = self.document::<Resource>(Ask::Metadata(object)).await?;
+        found.object().ok_or_else(|| Failure::new(Reason::ArtifactStoreError, format!("{host} tells no size")))
+    }
+
+    /// Everything below `prefix`, and whether the prefix itself is there, if only as a folder marker.
+    async fn list(&self, prefix: &str) -> Result<(Vec<Entry>, bool), Failure> {
+        let mut entries = Vec::new();
+        let mut is_there = false;
+        let mut token: Option<String> = None;
+        loop {
+            let ask = Ask::List { prefix, token: token.as_deref() };
+            let (page, host) = persist(self.patience.attempts, || self.document::<ListPage>(ask)).await?;
+            for resource in page.items {
+                let object = resource.object().ok_or_else(|| {
+                    Failure::new(Reason::ArtifactStoreError, format!("{host} lists an object without its size"))
+                })?;
+                is_there = true;
+                entries.extend(Entry::below(prefix, object, false)?);
+            }
+            match page.next_page_token.filter(|next| !next.is_empty()) {
+                None => return Ok((entries, is_there)),
+                next if next != token => token = next,
+                _ => return Err(Failure::new(Reason::ArtifactStoreError, "the store's listing never ends")),
+            }
+        }
+    }
+
+    /// Asks for a document, and says which host gave it.
+    async fn document<Document: DeserializeOwned>(&self, ask: Ask<'_>) -> Result<(Document, String), Failure> {
+        let response = self.ask(ask).await?;
+        let host = host(response.url());
+        let unreadable = || Failure::new(Reason::ArtifactStoreError, format!("the answer of {host} can't be read"));
+        let (body, whole) = read_at_most(response, LONGEST_PAGE).await?;
+        if !whole {
+            return Err(unreadable());
+        }
+        let document = serde_json::from_slice(&body).map_err(|error| unreadable().caused_by(error))?;
+        Ok((document, host))
+    }
+
+    /// Sends one request, and once more as the node when the store refuses an anonymous one.
+    async fn ask(&self, ask: Ask<'_>) -> Result<Response, Failure> {
+        loop {
+            let credential = self.access.identity.credential().await?;
+            let mut request = self.client.get(self.url(ask));
+            if let Ask::Bytes(_, span) = ask {
+                // Otherwise what was uploaded compressed is unpacked on the way, and nothing would add up.
+                request = request.header(ACCEPT_ENCODING, "gzip");
+                if let Some(span) = span {
+                    request = request.header(RANGE, span.header());
+                }
+            }
+            if let Some(credential) = &credential {
+                request = request.bearer_auth(&credential.bearer);
+            }
+            let response = send(request).await?;
+            if response.status().is_success() || response.status() == StatusCode::RANGE_NOT_SATISFIABLE {
+                return Ok(response);
+            }
+            let failure = self.refusal(response, ask, credential.as_deref()).await;
+            let denied = matches!(failure.reason, Reason::ArtifactForbidden | Reason::ArtifactUnauthenticated);
+            if denied && credential.is_none() {
+                if self.access.identity.turns_to_node().await {
+                    continue;
+                }
+                return Err(failure.and(&self.access.identity.absence()));
+            }
+            return Err(failure);
+        }
+    }
+
+    fn url(&self, ask: Ask<'_>) -> String {
+        let encode = |text: &str| utf8_percent_encode(text, ENCODED).to_string();
+        let objects = format!("{}/storage/v1/b/{}/o", self.access.service, encode(&self.bucket));
+        let version = |object: &Object, sign: char| match &object.version {
+            Some(generation) => format!("{sign}ifGenerationMatch={}", encode(generation)),
+            None => String::new(),
+        };
+        match ask {
+            Ask::Bytes(object, _) => format!("{objects}/{}?alt=media{}", encode(&object.key), version(object, '&')),
+            Ask::Metadata(object) => format!("{objects}/{}{}", encode(&object.key), version(object, '?')),
+            Ask::List { prefix, token } => {
+                let token = token.map(|token| format!("&pageToken={}", encode(token))).unwrap_or_default();
+                format!("{objects}?fields={}&prefix={}{token}", encode(FIELDS), encode(prefix))
+            }
+        }
+    }
+
+    /// Why the store did not do what was asked.
+    async fn refusal(&self, response: Response, ask: Ask<'_>, credential: Option<&GcpCredential>) -> Failure {
+        let (status, pause) = (response.status(), retry_after(&response));
+        let host = host(response.url());
+        let body = read_at_most(response, LONGEST_ERROR).await.map(|(body, _)| body).unwrap_or_default();
+        let document = serde_json::from_slice(&body).map(|ErrorDocument { error }| error).unwrap_or_default();
+        let code = document.reason().filter(|code| is_code(code)).map(str::to_owned);
+
+        let mut failure = Failure::status(status, pause, String::new());
+        if let Some((reason, retry)) = code.as_deref().and_then(meaning) {
+            (failure.reason, failure.retry) =
+                (reason, pause.filter(|_| retry != Retry::Never).map_or(retry, Retry::After));
+        }
+        if status == StatusCode::PRECONDITION_FAILED {
+            failure.retry = Retry::Soon;
+        }
+        // Who sends no credentials is not known and may not do it, which is one status here.
+        if credential.is_none() && failure.reason == Reason::ArtifactUnauthenticated {
+            failure.reason = Reason::ArtifactForbidden;
+        }
+        let bucket = &self.bucket;
+        let (permission, resource) = match ask {
+            Ask::Bytes(object, _) | Ask::Metadata(object) => {
+                ("storage.objects.get", format!("gs://{bucket}/{}", object.key))
+            }
+            Ask::List { .. } => ("storage.objects.list", format!("gs://{bucket}")),
+        };
+        let mut act = match (failure.reason, ask) {
+            (Reason::ArtifactNotFound, Ask::Bytes(object, _) | Ask::Metadata(object)) => {
+                format!("the bucket {bucket} at {host} has no object {:?}", object.key)
+            }
+            (Reason::ArtifactNotFound, Ask::List { .. }) => format!("{host} has no bucket {bucket}"),
+            (Reason::ArtifactForbidden, _) if credential.is_none() => {
+                format!("{host} does not allow {permission} on {resource} without credentials")
+            }
+            (Reason::ArtifactForbidden, _) => {
+                let name = self.access.identity.name();
+                format!("{host} does not allow {permission} on {resource}, which {name} needs")
+            }
+            (Reason::ArtifactUnauthenticated, _) => format!("{host} does not accept {}", self.access.identity.name()),
+            _ => format!("{host} answered {status} to {permission} on {resource}"),
+        };
+        let words = document.message.map(|words| short(&without_secrets(&words, credential)));
+        match (&code, words) {
+            (Some(code), Some(words)) => act = format!("{act} ({code}: {words})"),
+            (Some(code), None) => act = format!("{act} ({code})"),
+            (None, _) => {}
+        }
+        failure.with_answer(status, code).with_act(act)
+    }
+}
+
+/// What the answer with the bytes says of the object. The digests are of the whole in every answer.
+fn told(headers: &HeaderMap) -> Told {
+    let generation = headers.get(GENERATION).and_then(|generation| generation.to_str().ok()).map(str::to_owned);
+    Told { version: generation, checksums: Checksum::in_headers(headers), ..Told::default() }
+}
+
+/// What the store's own code means where the status alone does not tell.
+///
+/// Source: Cloud Storage JSON API, "HTTP status and error codes".
+fn meaning(code: &str) -> Option<(Reason, Retry)> {
+    Some(match code {
+        "rateLimitExceeded" | "userRateLimitExceeded" | "quotaExceeded" => {
+            (Reason::ArtifactStoreThrottled, Retry::Soon)
+        }
+        "authError" | "required" | "invalidAuthentication" => (Reason::ArtifactUnauthenticated, Retry::Never),
+        "userProjectMissing" | "userProjectAccountProblem" | "accountDisabled" => {
+            (Reason::ArtifactForbidden, Retry::Never)
+        }
+        _ => return None,
+    })
+}
+
+impl fmt::Display for Gcs {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}, with {}", self.access.service, self.bucket, self.access.identity.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_not_taken_for_a_missing_right() {
+        assert_eq!(meaning("userRateLimitExceeded").unwrap().0, Reason::ArtifactStoreThrottled);
+        assert_eq!(meaning("required").unwrap().0, Reason::ArtifactUnauthenticated);
+        assert!(meaning("forbidden").is_none());
+    }
+}
