@@ -16,6 +16,7 @@ mod progress;
 mod redirects;
 mod resume;
 mod s3;
+mod s3_identity;
 mod store;
 mod unpack;
 mod vast;

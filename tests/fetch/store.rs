@@ -33,6 +33,11 @@ pub struct Store {
     pub sas_without_list: String,
     #[serde(default)]
     pub sas_over: String,
+    /// A role that a web identity may take, and credentials that it has, as Amazon's agents write them.
+    #[serde(default)]
+    pub role: String,
+    #[serde(default)]
+    pub session: BTreeMap<String, String>,
     #[serde(skip)]
     _process: Option<Child>,
 }

@@ -98,11 +98,20 @@ def locked_store():
     }
     iam.put_user_policy(UserName="reader", PolicyName="read-iris", PolicyDocument=json.dumps(policy))
     key = iam.create_access_key(UserName="reader")["AccessKey"]
+    role = iam.create_role(RoleName="reader", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
+    iam.put_role_policy(RoleName="reader", PolicyName="read-iris", PolicyDocument=json.dumps(policy))
+    session = sts.assume_role(RoleArn=role, RoleSessionName="node")["Credentials"]
     requests.post(f"{endpoint}/moto-api/reset-auth", data=b"0", timeout=10).raise_for_status()
     return {
         "endpoint": endpoint,
         "accessKeyId": key["AccessKeyId"],
         "secretAccessKey": key["SecretAccessKey"],
+        "role": role,
+        "session": {
+            "AccessKeyId": session["AccessKeyId"],
+            "SecretAccessKey": session["SecretAccessKey"],
+            "Token": session["SessionToken"],
+        },
     }
 
 
