@@ -8,7 +8,7 @@ use tokio::fs;
 use crate::api::artifact::FolderPlacement;
 use crate::catalogue::Reason;
 use crate::fetch::failure::Failure;
-use crate::fetch::source::{Content, Object};
+use crate::fetch::source::{Content, Layer, Object};
 
 /// The folder below an artifact's directory that holds files on their way: on the same filesystem, so that a finished
 /// one is renamed into place.
@@ -51,6 +51,14 @@ pub fn arrange(content: Content, placement: FolderPlacement) -> Result<Vec<Place
             return Ok(vec![Place { path: safe_name(&name)?, object: Some(object) }]);
         }
         Content::Folder { name, entries } => (name, entries),
+        // Each goes its own way from there.
+        Content::Layers { layers, .. } => {
+            let place = |(index, layer): (usize, Layer)| Place {
+                path: PathBuf::from(format!("{index:06}")),
+                object: Some(layer.object),
+            };
+            return Ok((0..).zip(layers).map(place).collect());
+        }
     };
     let root = match placement {
         FolderPlacement::SubFolder => safe_name(&name)?,
@@ -90,7 +98,12 @@ pub fn safe(path: &str) -> Result<PathBuf, Failure> {
     }
 }
 
-fn safe_name(name: &str) -> Result<PathBuf, Failure> {
+/// `name` as that of one file or folder.
+///
+/// # Errors
+///
+/// [`Reason::ArtifactUnpackUnsafe`] as [`safe`], and when it has a `/` in it.
+pub fn safe_name(name: &str) -> Result<PathBuf, Failure> {
     match safe(name)? {
         path if path.components().count() == 1 => Ok(path),
         path => {

@@ -52,6 +52,36 @@ pub enum Content {
         /// What is in it, at any depth.
         entries: Vec<Entry>,
     },
+    /// A folder that layers make up, each laid over those before it.
+    Layers {
+        /// Name of the folder.
+        name: String,
+        /// From the lowest to the highest.
+        layers: Vec<Layer>,
+    },
+}
+
+/// A part of a folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layer {
+    /// Where its bytes are.
+    pub object: Object,
+    /// What they are.
+    pub form: Form,
+}
+
+/// What a layer is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A file with this path. As the store says it: not to be trusted.
+    File(String),
+    /// An archive of files and folders.
+    Archive,
+    /// A change of a container's filesystem, of which only the content of one folder is wanted.
+    Filesystem {
+        /// Name of that folder.
+        below: &'static str,
+    },
 }
 
 /// One thing in a folder.

@@ -9,6 +9,7 @@ pub mod chunk;
 pub mod disk;
 pub mod follow;
 pub mod job;
+mod layers;
 pub mod manifest;
 pub mod parts;
 pub mod pool;
@@ -23,6 +24,7 @@ use sha2::{Digest, Sha256};
 use tokio::fs;
 
 use self::chunk::CHUNK;
+use self::layers::Stack;
 use self::manifest::{Entry, Manifest, boot};
 use self::pool::Pool;
 use self::resume::{Todo, Wanted};
@@ -99,7 +101,7 @@ pub async fn download(
 ) -> Result<Placed, Failure> {
     order.place.make().await?;
     let content = source.look().await?;
-    if let Content::Folder { .. } = content {
+    if let Content::Folder { .. } | Content::Layers { .. } = content {
         let refused = |reason, act: &str| Err(Failure::new(reason, act));
         if order.sha256.is_some() {
             let act = "sha256 is of a single object, but the uri is a folder";
@@ -109,6 +111,7 @@ pub async fn download(
             return refused(Reason::ArtifactUriInvalid, "unpack is for a single archive, but the uri is a folder");
         }
     }
+    let stack = Stack::of(&content);
     let places = place::arrange(content, order.folder)?;
     let folders: Vec<PathBuf> = places.iter().filter_map(|place| place.folder().map(Path::to_owned)).collect();
     let files = places.into_iter().filter_map(|place| place.object.map(|object| (place.path, object)));
@@ -116,7 +119,11 @@ pub async fn download(
     let files = wanted.iter().map(|wanted| Entry::of(&wanted.path, &wanted.object)).collect();
     let manifest = Manifest { asked: asked(order), boot: boot(), complete: false, files };
     let goods = Goods { source, manifest, wanted, folders, progress, patience };
-    if order.unpack { archive::put(&goods, order).await } else { goods.put(order.place, order.cache).await }
+    match stack {
+        Some(stack) => layers::put(&goods, order, stack).await,
+        None if order.unpack => archive::put(&goods, order).await,
+        None => goods.put(order.place, order.cache).await,
+    }
 }
 
 impl Goods {

@@ -6,6 +6,7 @@
 
 mod meter;
 mod name;
+pub mod overlay;
 mod tar;
 mod tree;
 mod zip;
@@ -88,8 +89,25 @@ pub fn unpack(
     limits: &Limits,
     seen: &mut dyn FnMut(u64),
 ) -> Result<Placed, Failure> {
+    unpack_below(archive, name, "", into, limits, seen)
+}
+
+/// As [`unpack`], but only what lies in the folder `below` of a tar archive, and without that folder; of a container's
+/// filesystem, where there may be nothing of it. What would remove all of it is the whiteout of everything.
+///
+/// # Errors
+///
+/// As [`unpack`], except that what is outside of `below` is not looked at.
+pub fn unpack_below(
+    archive: &Path,
+    name: &str,
+    below: &'static str,
+    into: &Path,
+    limits: &Limits,
+    seen: &mut dyn FnMut(u64),
+) -> Result<Placed, Failure> {
     DirBuilder::new().mode(0o755).create(into).map_err(|error| Failure::local(error, "make the folder", into))?;
-    let placed = unpack_into(archive, into, limits, seen);
+    let placed = unpack_into(archive, below, into, limits, seen);
     if placed.is_err() {
         // The failure says what is wrong; what is left lies in scratch, which the next run empties.
         let _ = fs::remove_dir_all(into);
@@ -100,13 +118,19 @@ pub fn unpack(
     })
 }
 
-fn unpack_into(archive: &Path, into: &Path, limits: &Limits, seen: &mut dyn FnMut(u64)) -> Result<Placed, Failure> {
+fn unpack_into(
+    archive: &Path,
+    below: &'static str,
+    into: &Path,
+    limits: &Limits,
+    seen: &mut dyn FnMut(u64),
+) -> Result<Placed, Failure> {
     let unreadable = |error| Failure::local(error, "read", archive);
     let mut file = File::open(archive).map_err(unreadable)?;
     let size = file.metadata().map_err(unreadable)?.len();
     let head = head(&mut file).map_err(unreadable)?;
     file.rewind().map_err(unreadable)?;
-    let mut tree = Tree::new(into, *limits, size, seen);
+    let mut tree = Tree::new(into, below, *limits, size, seen);
     match Format::of(&head) {
         Some(Format::Tar) => tar::unpack(BufReader::with_capacity(CHUNK, file), &mut tree)?,
         Some(Format::Gzip) => {
@@ -117,8 +141,8 @@ fn unpack_into(archive: &Path, into: &Path, limits: &Limits, seen: &mut dyn FnMu
             stream.window_log_max(LARGEST_WINDOW).map_err(|error| damaged(error, "the archive"))?;
             unpack_compressed(stream, "zstd", &mut tree)?;
         }
-        Some(Format::Zip) => zip::unpack(archive, &mut tree)?,
-        None => return Err(unknown(&head)),
+        Some(Format::Zip) if below.is_empty() => zip::unpack(archive, &mut tree)?,
+        _ => return Err(unknown(&head)),
     }
     tree.finish()
 }

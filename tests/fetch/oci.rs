@@ -114,11 +114,65 @@ fn what_can_not_be_files_is_refused() {
     let ended = model(&registry.endpoint, "climbing:1").run();
     ended.failed(Reason::ArtifactUnpackUnsafe, &["../escape"]);
     assert!(ended.files().is_empty());
-    for (name, words) in
-        [("image:1", "container image"), ("packed:1", "packed as tar"), ("pack-tar:1", "packed as tar")]
-    {
-        model(&registry.endpoint, name).run().failed(Reason::ArtifactUriInvalid, &[words, name]);
+    for name in ["packed-climbing", "image-climbing", "image-linked", "image-whiteout", "image-device"] {
+        let ended = model(&registry.endpoint, &format!("{name}:1")).run();
+        ended.failed(Reason::ArtifactUnpackUnsafe, &[]);
+        assert!(ended.files().is_empty());
     }
+}
+
+#[test]
+fn a_packed_folder_is_unpacked_among_the_files() {
+    let expected: [(&str, &[u8]); 5] = [
+        ("packed/folder/a.txt", b"a"),
+        ("packed/folder/sub/b.txt", b"b"),
+        ("packed/folder/.wh.a.txt", b"a name"),
+        ("packed/folder/c.txt", b"c"),
+        ("packed/README.md", b"d"),
+    ];
+    model(&registry().endpoint, "packed:1").run_twice().has(&expected);
+    model(&registry().endpoint, "pack-tar:1").run().has(&[("pack-tar/weights/model.bin", b"weights")]);
+}
+
+#[test]
+fn of_an_image_the_folder_models_is_taken() {
+    let registry = registry();
+    let expected: [(&str, &[u8]); 5] = [
+        ("image/model.pkl", b"new"),
+        ("image/kept.txt", b"kept"),
+        ("image/link.txt", b"kept"),
+        ("image/absolute.txt", b"kept"),
+        ("image/sub/c.txt", b"c"),
+    ];
+    let ended = model(&registry.token, "image:1").secret(READER).run_twice();
+    ended.has(&expected);
+    let left: Vec<_> = std::fs::read_dir(&ended.scratch).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["unpacked.json"]);
+    model(&registry.endpoint, "image-anew:1").run().has(&[("image-anew/b.txt", b"b")]);
+    let code = Job::code(format!("oci://{}/models/image:1", registry.endpoint), "kept.txt");
+    code.run().has(&expected.map(|(path, bytes)| (path.strip_prefix("image/").unwrap(), bytes)));
+    let ended = model(&registry.endpoint, "image-hollow:1").run();
+    ended.failed(Reason::ArtifactEmpty, &["image-hollow", "no file below /models"]);
+}
+
+#[test]
+fn a_layer_in_zstd_is_a_layer() {
+    let mut tar = tar::Builder::new(zstd::Encoder::new(Vec::new(), 1).unwrap());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(5);
+    header.set_mode(0o644);
+    tar.append_data(&mut header, "models/model.bin", b"model".as_slice()).unwrap();
+    let layer = tar.into_inner().unwrap().finish().unwrap();
+    let manifest = format!(
+        r#"{{"layers":[{{"mediaType":"application/vnd.oci.image.layer.v1.tar+zstd","digest":"{}","size":{}}}]}}"#,
+        sha256(&layer),
+        layer.len()
+    );
+    let web = Web::start(move |head, _| {
+        let body = if head.contains("/manifests/") { manifest.as_bytes() } else { &layer };
+        Answer::Bytes(response("200 OK", "", body))
+    });
+    model(&web.address(), "iris:1").run().has(&[("iris/model.bin", b"model")]);
 }
 
 #[test]

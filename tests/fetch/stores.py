@@ -4,6 +4,7 @@ import base64
 import datetime
 import hashlib
 import http.server
+import io
 import ipaddress
 import json
 import logging
@@ -12,6 +13,7 @@ import re
 import ssl
 import subprocess
 import sys
+import tarfile
 import tempfile
 import threading
 import time
@@ -309,6 +311,49 @@ TITLE = "org.opencontainers.image.title"
 BIG = bytes(range(251)) * (20 << 20 >> 8)
 
 
+# Images by name, layer by layer: files with their content, links with their target, devices with nothing.
+IMAGES = {
+    "image": [
+        [
+            ("bin/sh", "/bin/busybox"),
+            ("dev/null", None),
+            ("etc/models/passwd", b"root"),
+            ("models/", None),
+            ("models/model.pkl", b"old"),
+            ("models/gone.txt", b"gone"),
+            ("models/kept.txt", b"kept"),
+            ("models/link.txt", "kept.txt"),
+            ("models/absolute.txt", "/models/kept.txt"),
+            ("models/sub/a.txt", b"a"),
+            ("modelsextra/b.txt", b"b"),
+        ],
+        [("models/model.pkl", b"new"), ("models/.wh.gone.txt", b""), ("models/sub/b.txt", b"b")],
+        [("./models/sub/.wh..wh..opq", b""), ("./models/sub/c.txt", b"c"), ("./etc/.wh.passwd", b"")],
+    ],
+    "image-anew": [[("models/a.txt", b"a")], [(".wh.models", b""), ("models/b.txt", b"b")]],
+    "image-hollow": [[("etc/passwd", b"root")]],
+    "image-climbing": [[("models/../escape", b"out")]],
+    "image-linked": [[("etc/passwd", b"root"), ("models/passwd", "/etc/passwd")]],
+    "image-whiteout": [[("models/a.txt", b"a")], [("models/.wh...", b"")]],
+    "image-device": [[("models/null", None)]],
+}
+
+
+def packed(entries, mode):
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode=mode) as archive:
+        for name, content in entries:
+            entry = tarfile.TarInfo(name)
+            if isinstance(content, bytes):
+                entry.size = len(content)
+            elif content:
+                entry.type, entry.linkname = tarfile.SYMTYPE, content
+            else:
+                entry.type = tarfile.DIRTYPE if name.endswith("/") else tarfile.CHRTYPE
+            archive.addfile(entry, io.BytesIO(content) if isinstance(content, bytes) else None)
+    return stream.getvalue()
+
+
 def push_artifacts(registry):
     """Pushes as ORAS does; the digest of each manifest by its repository."""
     import requests
@@ -351,12 +396,19 @@ def push_artifacts(registry):
     artifact("models/nested", [file("sub/model.pkl", b"nested"), (b"{}", "application/json", {})])
     artifact("models/big", [file("model.bin", BIG)])
     artifact("models/climbing", [file("../escape", b"out"), file("model.pkl", b"in")])
-    artifact("models/packed", [file("folder", b"tar", **{"io.deis.oras.content.unpack": "true"})])
+    unpack = {"io.deis.oras.content.unpack": "true"}
+    folder = packed([("folder/a.txt", b"a"), ("folder/sub/b.txt", b"b"), ("folder/.wh.a.txt", b"a name")], "w:gz")
+    artifact("models/packed", [file("folder", folder, **unpack), file("folder/c.txt", b"c"), file("README.md", b"d")])
+    artifact("models/packed-climbing", [file("folder", packed([("../escape", b"out")], "w:gz"), **unpack)])
     artifact("models/hollow", [(b"{}", "application/vnd.oci.empty.v1+json", {})])
-    artifact("models/image", [(b"tar", OCI_LAYER + "+gzip", {})])
+    for name, layers in IMAGES.items():
+        layers = [packed(entries, mode) for mode, entries in zip(["w:gz", "w"] * len(layers), layers)]
+        kinds = ["application/vnd.docker.image.rootfs.diff.tar.gzip", OCI_LAYER] * len(layers)
+        artifact(f"models/{name}", [(layer, kind, {}) for layer, kind in zip(layers, kinds)])
     path = {"org.cncf.model.filepath": "weights/model.bin"}
     artifact("models/pack", [(b"weights", "application/vnd.cncf.model.weight.v1.raw", path)])
-    artifact("models/pack-tar", [(b"weights", "application/vnd.cncf.model.weight.v1.tar", path)])
+    weights = packed([("weights/model.bin", b"weights")], "w")
+    artifact("models/pack-tar", [(weights, "application/vnd.cncf.model.weight.v1.tar", path)])
     for repository, system in [("models/platforms", "linux"), ("models/foreign", "windows")]:
         manifests = [
             {

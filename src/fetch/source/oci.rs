@@ -1,5 +1,6 @@
-//! `oci://REGISTRY/REPOSITORY[:TAG|@DIGEST]`: an artifact of a container registry, whose layers are named files, as ORAS
-//! and `ModelPack` write them. One file is an object, several are a folder.
+//! `oci://REGISTRY/REPOSITORY[:TAG|@DIGEST]`: an artifact of a container registry, whose layers are named files and
+//! folders, as ORAS and `ModelPack` write them; or a container image, of which the folder `/models` is wanted. One file is
+//! an object, all else a folder.
 //!
 //! The requests are ours: a client of the field follows redirects by rules of its own, asks any address for a token, and
 //! hides why it got none.
@@ -22,7 +23,7 @@ use crate::fetch::download::{Download, Span, Told, has_bytes};
 use crate::fetch::failure::{Failure, Retry};
 use crate::fetch::redirect::{self, Route, Shortcuts};
 use crate::fetch::retry::persist;
-use crate::fetch::source::{Content, Entry, Object};
+use crate::fetch::source::{Content, Entry, Form, Layer, Object};
 use crate::fetch::uri::oci::{Address, Reference, is_digest};
 use crate::fetch::verify::{Algorithm, Checksum, Verifier};
 use access::{Access, Login};
@@ -32,6 +33,9 @@ use token::Challenge;
 /// Longest manifest; source: OCI distribution specification 1.1, "Pushing manifests".
 const LONGEST_MANIFEST: usize = 4 << 20;
 const LONGEST_ERROR: usize = 64 << 10;
+
+/// The folder of an image that holds the model; source: `KServe`, "Serving models with OCI images" (modelcars).
+const MODELS: &str = "models";
 
 /// The header in which a registry names the manifest that a tag stands for.
 const CONTENT_DIGEST: &str = "docker-content-digest";
@@ -67,7 +71,7 @@ impl Oci {
     /// # Errors
     ///
     /// [`Reason::ArtifactNotFound`] when there is none, or none for this platform; [`Reason::ArtifactEmpty`] when it has
-    /// no file; [`Reason::ArtifactUriInvalid`] when it is no artifact.
+    /// no file; [`Reason::ArtifactUriInvalid`] when it is neither an artifact nor an image.
     pub async fn look(&self) -> Result<Content, Failure> {
         let mut manifest = self.manifest(self.address.reference.as_str()).await?;
         if let Some(manifests) = &manifest.manifests {
@@ -75,33 +79,37 @@ impl Oci {
             manifest = self.manifest(digest).await?;
         }
         let Some(layers) = manifest.layers else {
-            let act = format!("{} is neither an artifact nor an index of some", self.place());
+            let act = format!("{} is neither an artifact nor an image nor an index of some", self.place());
             return Err(Failure::new(Reason::ArtifactUriInvalid, act));
         };
-        let mut entries = Vec::new();
+        let is_image = layers.iter().all(|layer| layer.path().is_none() && layer.is_image_layer());
+        let mut parts = Vec::new();
         for layer in &layers {
-            if let Some(path) = layer.path() {
-                entries.push(Entry { path: path.to_owned(), object: Some(self.object(path, layer)?) });
-            } else {
-                tracing::info!("the layer {} of {} has no name and is left out", layer.digest, self.place());
-            }
+            let (key, form) = match layer.path() {
+                Some(path) if layer.is_archive() => (path, Form::Archive),
+                Some(path) => (path, Form::File(path.to_owned())),
+                None if is_image => (layer.digest.as_str(), Form::Filesystem { below: MODELS }),
+                None => {
+                    tracing::info!("the layer {} of {} has no name and is left out", layer.digest, self.place());
+                    continue;
+                }
+            };
+            parts.push(Layer { object: object(key, layer)?, form });
         }
-        if entries.is_empty() && layers.iter().any(Descriptor::is_image_layer) {
-            let act = format!(
-                "{} is a container image, which is not fetched; push the files as an artifact (oras push)",
-                self.place()
-            );
-            return Err(Failure::new(Reason::ArtifactUriInvalid, act));
-        }
-        if entries.is_empty() {
+        if parts.is_empty() {
             let act = format!("{} has no layer with the name of a file", self.place());
             return Err(Failure::new(Reason::ArtifactEmpty, act));
         }
-        Ok(match entries.as_slice() {
-            [Entry { path, object: Some(object) }] if !path.contains('/') => {
+        let name = self.address.name().to_owned();
+        Ok(match parts.as_slice() {
+            [Layer { object, form: Form::File(path) }] if !path.contains('/') => {
                 Content::Object { name: path.clone(), object: object.clone() }
             }
-            _ => Content::Folder { name: self.address.name().to_owned(), entries },
+            parts if parts.iter().all(|part| matches!(part.form, Form::File(_))) => {
+                let entry = |part: &Layer| Entry { path: part.object.key.clone(), object: Some(part.object.clone()) };
+                Content::Folder { name, entries: parts.iter().map(entry).collect() }
+            }
+            _ => Content::Layers { name, layers: parts },
         })
     }
 
@@ -118,22 +126,6 @@ impl Oci {
         let (response, route) = self.ask(Ask::Blob { digest, span }).await?;
         self.shortcuts.learn(digest, &route);
         Download::new(response, object, span, Told::default())
-    }
-
-    fn object(&self, path: &str, layer: &Descriptor) -> Result<Object, Failure> {
-        if layer.is_archive() {
-            let act = format!(
-                "{path} of {} is a folder packed as tar, which is not unpacked; push its files one by one",
-                self.place()
-            );
-            return Err(Failure::new(Reason::ArtifactUriInvalid, act));
-        }
-        Ok(Object {
-            key: path.to_owned(),
-            size: Some(layer.size),
-            version: Some(layer.digest.clone()),
-            checksums: vec![checksum(&layer.digest)?],
-        })
     }
 
     /// The digest of the manifest that is for Linux on this processor, or the only one.
@@ -303,6 +295,15 @@ impl Oci {
             Reference::Digest(digest) => format!("{repository}@{digest}"),
         }
     }
+}
+
+fn object(key: &str, layer: &Descriptor) -> Result<Object, Failure> {
+    Ok(Object {
+        key: key.to_owned(),
+        size: Some(layer.size),
+        version: Some(layer.digest.clone()),
+        checksums: vec![checksum(&layer.digest)?],
+    })
 }
 
 fn checksum(digest: &str) -> Result<Checksum, Failure> {

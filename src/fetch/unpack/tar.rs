@@ -97,8 +97,11 @@ fn place(mut entry: Entry<'_, impl Read>, tree: &mut Tree<'_>) -> Result<(), Fai
     if !has_content && kind != EntryType::XGlobalHeader && size > 0 {
         return Err(refused(&name, &format!("is no file but says that it has {size} bytes")));
     }
+    if kind == EntryType::XGlobalHeader {
+        return Ok(());
+    }
+    let Some(name) = tree.own(&name) else { return tree.skip() };
     match kind {
-        EntryType::XGlobalHeader => Ok(()),
         EntryType::Directory => folder(&name, tree),
         // Archives from before 1988 have no other folders.
         EntryType::Regular if name.ends_with(b"/") && size == 0 => folder(&name, tree),
@@ -116,9 +119,13 @@ fn place(mut entry: Entry<'_, impl Read>, tree: &mut Tree<'_>) -> Result<(), Fai
             if !is_target(&target) {
                 return Err(refused(&name, "is a link to nothing"));
             }
-            // A hard link is told from the top of the archive, a symbolic one from where it is.
-            let seen_from = if kind == EntryType::Link { Path::new("") } else { &path };
-            let target = name::link_target(&name, seen_from, &target)?;
+            // A hard link is told from the top of the archive, a symbolic one from where it is, unless that top is the
+            // root of a filesystem.
+            let is_from_top = kind == EntryType::Link || (tree.is_partial() && target.starts_with(b"/"));
+            let seen_from = if is_from_top { Path::new("") } else { &path };
+            let inner = if is_from_top { tree.own(&target) } else { Some(target) };
+            let inner = inner.ok_or_else(|| refused(&name, "is a link to what is not fetched"))?;
+            let target = name::link_target(&name, seen_from, &inner)?;
             tree.link(&name, path, target)
         }
         EntryType::Char | EntryType::Block => Err(refused(&name, "is a device")),

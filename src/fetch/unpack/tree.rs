@@ -13,6 +13,7 @@ use crate::catalogue::Reason;
 use crate::fetch::Placed;
 use crate::fetch::failure::Failure;
 use crate::fetch::unpack::name::{self, LONGEST_PATH, refused, shown};
+use crate::fetch::unpack::overlay::{OPAQUE, WHITEOUT};
 use crate::fetch::unpack::{Limits, damaged};
 
 /// Bytes that are copied at once.
@@ -27,6 +28,8 @@ const MOST_OF_LINKS: usize = 8 << 20;
 /// A folder that grows.
 pub struct Tree<'a> {
     root: &'a Path,
+    /// The folder of the archive that is wanted; all of it when empty.
+    below: &'static str,
     limits: Limits,
     /// Bytes of the archive.
     packed: u64,
@@ -48,10 +51,11 @@ struct Link {
 }
 
 impl<'a> Tree<'a> {
-    /// Fills the empty folder `root` from an archive of `packed` bytes.
-    pub fn new(root: &'a Path, limits: Limits, packed: u64, seen: &'a mut dyn FnMut(u64)) -> Self {
+    /// Fills the empty folder `root` with what is in the folder `below` of an archive of `packed` bytes.
+    pub fn new(root: &'a Path, below: &'static str, limits: Limits, packed: u64, seen: &'a mut dyn FnMut(u64)) -> Self {
         Self {
             root,
+            below,
             limits,
             packed,
             seen,
@@ -62,6 +66,39 @@ impl<'a> Tree<'a> {
             placed: Placed::default(),
             buffer: vec![0; CHUNK],
         }
+    }
+
+    /// Whether only a part of the archive is wanted.
+    #[must_use]
+    pub const fn is_partial(&self) -> bool {
+        !self.below.is_empty()
+    }
+
+    /// The name that `entry` has in the wanted part of the archive; `None` when it lies outside.
+    #[must_use]
+    pub fn own(&self, entry: &[u8]) -> Option<Vec<u8>> {
+        if self.below.is_empty() {
+            return Some(entry.to_owned());
+        }
+        let mut rest = entry;
+        while let Some(shorter) = rest.strip_prefix(b"./").or_else(|| rest.strip_prefix(b"/")) {
+            rest = shorter;
+        }
+        if rest == OPAQUE || rest.strip_prefix(WHITEOUT) == Some(self.below.as_bytes()) {
+            return Some(OPAQUE.to_owned());
+        }
+        let rest = rest.strip_prefix(self.below.as_bytes())?.strip_prefix(b"/")?;
+        (!rest.is_empty()).then(|| rest.to_owned())
+    }
+
+    /// Passes over an entry that is not wanted.
+    ///
+    /// # Errors
+    ///
+    /// When there are too many entries.
+    pub fn skip(&mut self) -> Result<(), Failure> {
+        self.entries += 1;
+        self.count(self.entries)
     }
 
     /// The place of the next `entry`.
@@ -232,7 +269,7 @@ impl<'a> Tree<'a> {
             let target = shown(link.target.as_os_str().as_encoded_bytes());
             return Err(refused(&link.entry, &format!("is a link to {target}, which is no file of the archive")));
         }
-        if self.placed.files == 0 {
+        if self.placed.files == 0 && !self.is_partial() {
             return Err(Failure::new(Reason::ArtifactEmpty, "the archive holds no file"));
         }
         // One call for the filesystem instead of one for each of maybe many small files.
