@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use mooring_operator::catalogue::Reason;
 use percent_encoding::percent_decode_str;
+use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
 use crate::program::Job;
@@ -49,6 +50,13 @@ fn sha256(bytes: &[u8]) -> String {
     })
 }
 
+/// As `git hash-object` says.
+fn git_name(bytes: &[u8]) -> String {
+    let head = format!("blob {}\0", bytes.len());
+    let digest = Sha1::digest([head.as_bytes(), bytes].concat());
+    digest.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+}
+
 /// The bytes, or the range of them that is asked for.
 fn bytes(head: &str, content: &[u8]) -> Vec<u8> {
     let range = head.lines().find_map(|line| line.strip_prefix("range: bytes="));
@@ -91,7 +99,7 @@ fn tree(target: &str, at: &str, folder: &str, query: &str) -> Vec<u8> {
             }
             _ => {
                 let (size, digest) = (content.len(), sha256(&content));
-                let oid = &digest[..40];
+                let oid = git_name(&content);
                 let large =
                     format!(r#","lfs":{{"oid":"{digest}","size":{size},"pointerSize":134}},"xetHash":"{digest}""#);
                 let large = if is_large { large } else { String::new() };
@@ -395,6 +403,19 @@ fn other_bytes_than_the_hub_names_are_refused() {
     let cdn = failing_cdn(|head, content, _| bytes(head, &content[1..]));
     let ended = anonymous(&hub(&cdn), "hf://org/model/model.bin").run();
     ended.failed(Reason::ArtifactStoreError, &["7000 bytes", "6999"]);
+    assert!(ended.files().is_empty());
+}
+
+#[test]
+fn other_bytes_than_git_names_are_refused() {
+    let cdn = cdn();
+    let away = cdn.url("");
+    let web = Web::start(move |head, _| {
+        let is_content = head.contains("/api/resolve-cache/");
+        Answer::Bytes(if is_content { response("200 OK", "", b"[]") } else { answer(head, &away) })
+    });
+    let ended = anonymous(&web, "hf://org/model/config.json").run();
+    ended.failed(Reason::ArtifactChecksumMismatch, &["config.json", &git_name(b"{}"), &git_name(b"[]")]);
     assert!(ended.files().is_empty());
 }
 

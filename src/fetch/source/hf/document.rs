@@ -50,9 +50,12 @@ impl Item {
 impl From<Item> for Object {
     fn from(item: Item) -> Self {
         let Item { path: key, size, oid, lfs, .. } = item;
-        let (size, version) = lfs.as_ref().map_or((size, &oid), |large| (large.size, &large.oid));
-        let checksums = lfs.as_ref().and_then(|large| Checksum::from_hexadecimal(Algorithm::Sha256, &large.oid));
-        Self { key, size: Some(size), version: Some(version.clone()), checksums: checksums.into_iter().collect() }
+        let (algorithm, version, size) = match lfs {
+            Some(large) => (Algorithm::Sha256, large.oid, large.size),
+            None => (Algorithm::GitBlob(size), oid, size),
+        };
+        let checksums = Checksum::from_hexadecimal(algorithm, &version).into_iter().collect();
+        Self { key, size: Some(size), version: Some(version), checksums }
     }
 }
 
