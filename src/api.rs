@@ -19,5 +19,6 @@ pub mod instance_type;
 pub mod label;
 #[cfg(feature = "resources")]
 pub mod name;
+pub mod size;
 #[cfg(feature = "resources")]
 pub mod units;

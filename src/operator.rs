@@ -5,6 +5,7 @@ mod backoff;
 mod cache;
 pub mod crds;
 mod deployment;
+mod download;
 mod endpoint;
 mod evidence;
 mod metrics;

@@ -4,6 +4,7 @@ pub mod build;
 pub mod change;
 pub mod deployment;
 pub mod diagnose;
+pub mod download;
 pub mod endpoint;
 pub mod quota;
 pub mod seen;

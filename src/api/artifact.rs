@@ -127,7 +127,7 @@ impl ArtifactKind {
     }
 }
 
-/// How far the storage initializer is, over all that it downloads; `GET` [`PROGRESS_PATH`] at [`PROGRESS_PORT`].
+/// How far the storage initializer is with the artifact that it downloads; `GET` [`PROGRESS_PATH`] at [`PROGRESS_PORT`].
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct DownloadProgress {

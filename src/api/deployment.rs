@@ -33,6 +33,7 @@ use crate::catalogue::{Code, Stage};
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.ready"),
     printcolumn(name = "Code", type_ = "string", json_path = ".status.error.code"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.error.reason"),
+    printcolumn(name = "Download", type_ = "string", json_path = ".status.download.summary", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     validation = Rule::new("self.metadata.name.size() >= 3 && self.metadata.name.size() <= 63 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
         .message("metadata.name must be 3 to 63 characters: lower-case letters, digits and '-', starting with a letter and ending with a letter or digit"),
@@ -520,7 +521,8 @@ pub struct OnlineDeploymentStatus {
     /// Label selector of the instances, for the scale subresource.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<String>,
-    /// How far the download of model and code is.
+    /// How far model or code have been downloaded, by all instances of the current revision that download now, taken
+    /// together. Written at most once in 10 s; absent while none downloads or none can be asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub download: Option<Download>,
     /// What is wrong now; absent when nothing is.
@@ -582,18 +584,23 @@ pub enum Phase {
     Succeeded,
 }
 
-/// Progress of a download.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Progress of a download, over all instances that download.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct Download {
-    /// Bytes in place.
+    /// Bytes in place, of all these instances.
     pub bytes_done: i64,
-    /// Bytes in all.
-    pub bytes_total: i64,
-    /// Bytes each second, lately.
+    /// Bytes that they need in all; absent until every one of them knows its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_total: Option<i64>,
+    /// Bytes each second, lately, of all of them.
     pub bytes_per_second: i64,
-    /// Seconds that are left at this rate.
-    pub remaining_seconds: i64,
+    /// Seconds that the last one of them needs at its rate; absent until every one knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remaining_seconds: Option<i64>,
+    /// The same in words, as `1.2 GiB of 4.0 GiB (30 %), 12 s left`.
+    #[serde(default)]
+    pub summary: String,
 }
 
 /// A failed stage: what, why and what to do now.

@@ -17,9 +17,9 @@ use std::time::{Duration, SystemTime};
 
 use rustix::fs::syncfs;
 
+use crate::api::size::size;
 use crate::catalogue::Reason;
 use crate::fetch::failure::Failure;
-use crate::fetch::progress::size;
 
 /// Time between two looks at a lock that somebody holds.
 const PERIOD: Duration = Duration::from_millis(200);

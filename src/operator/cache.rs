@@ -12,6 +12,7 @@ use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::{Node, Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
+use super::download::Downloads;
 use super::evidence::Evidence;
 use crate::api::compute_quota::ComputeQuota;
 use crate::api::deployment::OnlineDeployment;
@@ -88,6 +89,7 @@ pub(super) struct Caches {
     /// `None` in an operator of one namespace, which has no right to look at nodes.
     pub(super) nodes: Option<Store<Node>>,
     pub(super) evidence: Evidence,
+    pub(super) downloads: Downloads,
 }
 
 /// Whether an object carries a label with this value.

@@ -53,7 +53,11 @@ async fn say(tools: &Tools, object: &OnlineDeployment, status: &OnlineDeployment
     let before = object.status.as_ref();
     if let Some(written) = tell::status(&tools.client, object, before, status).await.map_err(PassError::Tell)? {
         tools.metrics.wrote(KIND, "status", 1);
-        run::log(KIND, &object.metadata, &status.conditions);
+        // How far a download is says the status alone: a line every few seconds would be noise.
+        let but_the_download = |of: &OnlineDeploymentStatus| OnlineDeploymentStatus { download: None, ..of.clone() };
+        if before.map(but_the_download).as_ref() != Some(&but_the_download(status)) {
+            run::log(KIND, &object.metadata, &status.conditions);
+        }
         tools.observer.caches().deployments.wrote(DeserializeGuard(Ok(written)));
         if let Some(news) = news::of_deployment(before, status) {
             tools.metrics.news(&news);

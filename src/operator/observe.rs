@@ -79,6 +79,7 @@ impl Observer {
             (name.clone(), secret.and_then(|secret| secret.metadata.creation_timestamp.as_ref().map(|time| time.0)))
         });
         Ok(SeenDeployment {
+            download: caches.downloads.of(&namespace, &resource),
             pull_secrets: pull_secrets.collect(),
             tainted_nodes,
             notes,

@@ -102,6 +102,7 @@ pub async fn run(
         }
         watch::open(&watches);
         watch::start_events(&watches);
+        watch::start_downloads(&watches);
         // The queues end with their last sender.
         drop(watches);
         readiness.set(CACHES, true);

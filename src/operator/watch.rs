@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::cache::{Cache, Caches, Guarded};
+use super::download::{self, Downloads};
 use super::evidence::{self, Evidence, Follower};
 use super::trigger::{self, Change, Triggers};
 use crate::api::compute_quota::ComputeQuota;
@@ -88,6 +89,7 @@ pub(super) fn start(
         slices,
         nodes: namespace.is_none().then_some(nodes),
         evidence: Evidence::default(),
+        downloads: Downloads::default(),
     });
     let (queues, ends) = queues();
     let watches = Watches {
@@ -163,6 +165,26 @@ pub(super) fn start_events(watches: &Watches) {
     }
 }
 
+/// Starts listening to instances that download: after the caches are filled.
+pub(super) fn start_downloads(watches: &Watches) {
+    let (caches, mut queues, shutdown) =
+        (Arc::clone(&watches.caches), watches.queues.clone(), watches.shutdown.clone());
+    watches.tasks.spawn(async move {
+        let (mut rounds, mut latest) = (download::rounds(), download::Latest::new());
+        let listening = async {
+            loop {
+                rounds.tick().await;
+                let deployments = download::ask_all(&caches, &mut latest).await;
+                queues.push(Triggers { deployments, ..Triggers::default() }).await;
+            }
+        };
+        tokio::select! {
+            () = listening => {}
+            () = shutdown.cancelled() => {}
+        }
+    });
+}
+
 /// Waits until every cache has been filled once: an object that is missing before says nothing.
 pub(super) async fn filled(caches: &Caches) -> Result<(), kube_runtime::reflector::store::WriterDropped> {
     let Caches {
@@ -180,6 +202,7 @@ pub(super) async fn filled(caches: &Caches) -> Result<(), kube_runtime::reflecto
         slices,
         nodes,
         evidence: _,
+        downloads: _,
     } = caches;
     endpoints.store().wait_until_ready().await?;
     deployments.store().wait_until_ready().await?;

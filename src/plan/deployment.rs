@@ -127,6 +127,7 @@ fn carry_out<'a>(
     if applied == Applied::No {
         // What is seen speaks of the revision before this change.
         diagnosis.fault = None;
+        diagnosis.download = None;
     }
     let there = seen.deployment.ours();
     // The Service first: gateways know the instances as soon as they are ready.

@@ -29,7 +29,7 @@ use kube::ResourceExt;
 use super::build::pod::INITIALIZER;
 use super::seen::SeenDeployment;
 use super::seen::note::{Note, Topic, latest};
-use crate::api::deployment::{OnlineDeploymentSpec, Phase, Phases};
+use crate::api::deployment::{Download, OnlineDeploymentSpec, Phase, Phases};
 use crate::api::label;
 use crate::catalogue::Reason;
 
@@ -90,6 +90,8 @@ pub struct Diagnosis {
     pub fault: Option<Fault>,
     /// When to look again though nothing changes.
     pub again: Option<Timestamp>,
+    /// How far the instances are that download.
+    pub download: Option<Download>,
 }
 
 /// Looks at the current revision of a deployment.
@@ -98,7 +100,7 @@ pub fn current_revision(seen: &SeenDeployment, now: Timestamp) -> Diagnosis {
     let Some(deployment) = seen.deployment.ours() else { return Diagnosis::default() };
     let spec = &seen.object.spec;
     let template = deployment.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
-    let set = current_set(seen, deployment);
+    let set = current_set(&seen.replica_sets, deployment);
     let hash = set.and_then(|set| set.labels().get(label::POD_TEMPLATE_HASH));
     let pods = current_pods(seen, hash);
     let taints = template.zip(seen.tainted_nodes.as_ref()).map(|(pod, nodes)| taint::of(nodes, pod));
@@ -119,6 +121,8 @@ pub fn current_revision(seen: &SeenDeployment, now: Timestamp) -> Diagnosis {
             )
         })
         .collect();
+    // An operator that has just started has heard nobody yet.
+    let before = || seen.object.status.as_ref()?.download.clone();
     let slowest = |stage: fn(&pod::Look) -> Phase| looks.iter().map(stage).min().unwrap_or_default();
     // Until its controller has seen the last change, all evidence is of the revision before.
     let observed = deployment.status.as_ref().and_then(|status| status.observed_generation);
@@ -139,6 +143,7 @@ pub fn current_revision(seen: &SeenDeployment, now: Timestamp) -> Diagnosis {
         },
         fault: faults.into_iter().next().map(|fault| fault.told(spec)),
         again: looks.iter().filter_map(|look| look.again).min(),
+        download: seen.download.clone().or_else(before).filter(|_| looks.iter().any(|look| look.downloads)),
     }
 }
 
@@ -155,9 +160,10 @@ fn notes<'a>(seen: &'a SeenDeployment, uid: Option<&str>) -> &'a [Note] {
 }
 
 /// The `ReplicaSet` of the current template.
-fn current_set<'a>(seen: &'a SeenDeployment, deployment: &Deployment) -> Option<&'a ReplicaSet> {
+#[must_use]
+pub fn current_set<'a>(sets: &'a [Arc<ReplicaSet>], deployment: &Deployment) -> Option<&'a ReplicaSet> {
     let revision = deployment.annotations().get(REVISION)?;
-    seen.replica_sets.iter().map(|set| &**set).find(|set| set.annotations().get(REVISION) == Some(revision))
+    sets.iter().map(|set| &**set).find(|set| set.annotations().get(REVISION) == Some(revision))
 }
 
 /// The living pods of the current template, and those that the node ended and nothing has replaced yet.

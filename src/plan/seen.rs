@@ -13,7 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::PartialObjectMeta;
 
 use super::quota::{Claims, Quota};
-use crate::api::deployment::OnlineDeployment;
+use crate::api::deployment::{Download, OnlineDeployment};
 use crate::api::endpoint::OnlineEndpoint;
 use crate::api::endpoint_route::EndpointRoute;
 use crate::api::instance_type::InstanceTypeSpec;
@@ -81,6 +81,8 @@ pub struct SeenDeployment {
     pub replica_sets: Vec<Arc<ReplicaSet>>,
     /// The pods of all revisions.
     pub pods: Vec<Arc<Pod>>,
+    /// What the instances that download have said together, when they were last listened to.
+    pub download: Option<Download>,
     /// The nodes with taints, while a pod has no node; `None` when nodes can't be looked at.
     pub tainted_nodes: Option<Vec<Arc<Node>>>,
     /// What Events say of those pods and `ReplicaSets`, by the uid of the object.

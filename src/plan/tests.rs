@@ -3,6 +3,7 @@
 mod benign;
 mod corpus;
 mod deployment;
+mod download;
 mod endpoint;
 mod example;
 mod identity;

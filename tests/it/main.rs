@@ -9,6 +9,7 @@ mod api;
 mod conflicts;
 mod counts;
 mod crash;
+mod download;
 mod faults;
 mod identity;
 mod keys;

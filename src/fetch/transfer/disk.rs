@@ -6,9 +6,9 @@ use std::path::Path;
 
 use rustix::fs::{FallocateFlags, StatVfs, fallocate, statvfs};
 
+use crate::api::size::size;
 use crate::catalogue::Reason;
 use crate::fetch::failure::Failure;
-use crate::fetch::progress::size;
 
 /// Looks that `needed` more bytes fit below `folder`, before the first of them is asked for.
 ///

@@ -40,8 +40,7 @@ pub fn template(valid: &Valid<'_>, endpoint: &OnlineEndpoint, fetch_image: &str)
     let user = spec.environment.run_as_user;
     let placed: Vec<&Placed> = valid.model.iter().chain(&valid.code).collect();
     let drain = drain_seconds(spec.request_settings.request_timeout_ms);
-    let downloads = placed.iter().any(|placed| placed.volume == Volume::Empty);
-    let access = if downloads { identity::of(&valid.identity) } else { Vec::new() };
+    let access = if downloads(&placed) { identity::of(&valid.identity) } else { Vec::new() };
     let mut annotations = BTreeMap::from([("kubectl.kubernetes.io/default-container".to_owned(), SERVER.to_owned())]);
     annotations.extend(access.iter().map(|access| access.annotation.clone()));
     let artifact_volumes = placed.iter().flat_map(|placed| volumes(placed));
@@ -86,6 +85,11 @@ fn drain_seconds(request_timeout_ms: i32) -> i64 {
     (i64::from(request_timeout_ms) + 999) / 1000 + ROUTE_SECONDS
 }
 
+/// Whether the storage initializer fetches anything; what is mounted it only looks at.
+fn downloads(placed: &[&Placed]) -> bool {
+    placed.iter().any(|placed| placed.volume == Volume::Empty)
+}
+
 fn service_account(endpoint: &OnlineEndpoint) -> String {
     let own = || name::service_account(endpoint.metadata.name.as_deref().unwrap_or_default());
     endpoint.spec.identity.user_account().map_or_else(own, str::to_owned)
@@ -108,6 +112,9 @@ fn initializer(valid: &Valid<'_>, placed: &[&Placed], access: &[Access], image: 
     }));
     mounts.extend(access.iter().map(|access| access.mount.clone()));
     let mut variables = vec![variable(artifact::PLAN_VARIABLE, plan)];
+    variables.extend(
+        downloads(placed).then(|| variable(artifact::PROGRESS_VARIABLE, format!("[::]:{}", artifact::PROGRESS_PORT))),
+    );
     variables.extend(access.iter().flat_map(|access| access.variables.clone()));
     // The server's own, without devices: the pod asks for no more than the server alone, whatever a quota demands.
     let own = |amounts: &BTreeMap<String, Quantity>| {

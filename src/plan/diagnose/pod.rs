@@ -34,6 +34,8 @@ pub struct Look {
     pub fault: Option<Fault>,
     /// When to look again though nothing changes.
     pub again: Option<Timestamp>,
+    /// Whether its storage initializer runs.
+    pub downloads: bool,
 }
 
 /// What a pod is looked at with.
@@ -118,6 +120,7 @@ pub fn look(pod: &Pod, around: &Surroundings<'_>) -> Look {
         start: after(ready, image),
         fault,
         again,
+        downloads: downloads(pod),
     };
     match look.fault.as_ref().map(|fault| fault.reason.code().stage()) {
         None => {}
@@ -128,6 +131,13 @@ pub fn look(pod: &Pod, around: &Surroundings<'_>) -> Look {
         Some(Stage::Start | Stage::Crash | Stage::Internal) => look.start = Phase::Failed,
     }
     look
+}
+
+/// Whether the storage initializer of a pod runs.
+#[must_use]
+pub fn downloads(pod: &Pod) -> bool {
+    let state = status_of(pod, true).and_then(|status| status.state.as_ref());
+    pod.metadata.deletion_timestamp.is_none() && state.is_some_and(|state| state.running.is_some())
 }
 
 fn status_of(pod: &Pod, is_initializer: bool) -> Option<&ContainerStatus> {

@@ -70,6 +70,10 @@ pub fn of(object: &OnlineDeployment, verdict: &Verdict<'_>, now: Timestamp) -> O
         Verdict::Blocked { .. } => (None, None, Phases::default()),
         Verdict::Running { diagnosis, deployment, .. } => (*deployment, diagnosis.fault.as_ref(), diagnosis.phases),
     };
+    let download = match verdict {
+        Verdict::Blocked { .. } => None,
+        Verdict::Running { diagnosis, .. } => diagnosis.download.clone(),
+    };
     let counts = counts(deployment);
     let settled = match verdict {
         Verdict::Blocked { .. } => false,
@@ -99,7 +103,7 @@ pub fn of(object: &OnlineDeployment, verdict: &Verdict<'_>, now: Timestamp) -> O
         updated_replicas: counts.updated,
         ready: Some(format!("{}/{wanted}", counts.ready)),
         selector: Some(selector.join(",")),
-        download: None,
+        download,
         error,
         recent_errors,
         conditions: settle(drafts, &previous.conditions, now, generation),

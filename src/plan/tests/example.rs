@@ -79,6 +79,7 @@ pub(super) fn seen_deployment(object: OnlineDeployment) -> SeenDeployment {
         replica_sets: Vec::new(),
         pods: Vec::new(),
         notes: BTreeMap::new(),
+        download: None,
         tainted_nodes: None,
         quotas: Vec::new(),
         claims: Claims::default(),

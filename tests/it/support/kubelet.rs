@@ -1,7 +1,8 @@
 //! A node for the pods of one namespace: it binds them and writes the status that a kubelet would write.
 //!
-//! An image that begins with `missing` can't be pulled, one with `slow` never comes up, and one with `lingers` does
-//! not end when its pod is deleted; all others are ready at once.
+//! An image that begins with `missing` can't be pulled, one with `slow` never comes up, one with `downloads` waits for
+//! its model at an address where tests can answer for it, and one with `lingers` does not end when its pod is deleted;
+//! all others are ready at once.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -120,6 +121,8 @@ async fn tend(pods: &Api<Pod>, node: &str, pod: &Pod) {
         "missing"
     } else if image.starts_with("slow") {
         "slow"
+    } else if image.starts_with("downloads") {
+        "downloads"
     } else {
         "ready"
     };
@@ -131,10 +134,15 @@ async fn tend(pods: &Api<Pod>, node: &str, pod: &Pod) {
     let _ = pods.patch_status(&name, &PatchParams::default(), &Patch::Strategic(json!({"status": status}))).await;
 }
 
-/// A different address for each pod.
-fn address() -> String {
+/// A different address for each pod in a network.
+fn address(network: &str) -> String {
     static NEXT: AtomicU8 = AtomicU8::new(1);
-    format!("198.18.77.{}", NEXT.fetch_add(1, Ordering::Relaxed).max(1))
+    format!("{network}.{}", NEXT.fetch_add(1, Ordering::Relaxed).max(1))
+}
+
+/// The status of a pod whose server answers, after its model has come.
+pub fn ready(image: &str) -> Value {
+    status("ready", image, true)
 }
 
 fn status(kind: &str, image: &str, has_initializer: bool) -> Value {
@@ -151,11 +159,14 @@ fn status(kind: &str, image: &str, has_initializer: bool) -> Value {
         "missing" => json!({"waiting": {"reason": "ErrImagePull", "message": format!(
             "rpc error: code = NotFound desc = failed to pull and unpack image \"{image}\": failed to resolve reference \"{image}\": {image}: not found"
         )}}),
+        "downloads" => json!({"waiting": {"reason": "PodInitializing"}}),
         _ => json!({"waiting": {"reason": "ContainerCreating"}}),
     };
     let ready = kind == "ready";
     let word = if ready { "True" } else { "False" };
-    let address = address();
+    let downloads = kind == "downloads";
+    let address = address(if downloads { "127.18.77" } else { "198.18.77" });
+    let initializer = if downloads { json!({"running": {"startedAt": now}}) } else { done };
     json!({
         "phase": if ready { "Running" } else { "Pending" },
         "podIP": address,
@@ -163,11 +174,11 @@ fn status(kind: &str, image: &str, has_initializer: bool) -> Value {
         "startTime": now,
         "conditions": [
             {"type": "PodScheduled", "status": "True"},
-            {"type": "Initialized", "status": "True"},
+            {"type": "Initialized", "status": if downloads { "False" } else { "True" }},
             {"type": "ContainersReady", "status": word},
             {"type": "Ready", "status": word},
         ],
-        "initContainerStatuses": if has_initializer { json!([container("storage-initializer", done, true)]) } else { json!([]) },
+        "initContainerStatuses": if has_initializer { json!([container("storage-initializer", initializer, !downloads)]) } else { json!([]) },
         "containerStatuses": [container("inference-server", server, ready)],
     })
 }
