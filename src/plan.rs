@@ -17,6 +17,8 @@ pub mod validate;
 pub struct Config {
     /// Image of the storage initializer for new revisions.
     pub fetch_image: String,
+    /// The claim for shared downloads of new revisions that name none.
+    pub cache_claim: Option<String>,
     /// DNS name of the gateway's Service.
     pub gateway_host: String,
     /// The cluster's DNS domain, as `cluster.local`.

@@ -75,6 +75,10 @@ pub struct OnlineDeploymentSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code_configuration: Option<CodeConfiguration>,
 
+    /// Downloads that instances share, so that each model is fetched once. Without it, the operator's own default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<Cache>,
+
     /// The container image and how to speak to it.
     pub environment: Environment,
 
@@ -221,6 +225,20 @@ pub struct CodeSource {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub credentials_secret_name: Option<String>,
+}
+
+/// A claim on which downloads are kept for other instances.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Cache {
+    /// The `PersistentVolumeClaim`, in the same namespace. Instances on several nodes need one that they can write to
+    /// together (`ReadWriteMany`).
+    #[schemars(length(min = 1, max = 253))]
+    pub claim_name: String,
+    /// What the cache may hold, as `200Gi`; what was used least lately goes first. Default: as much as the claim.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("quantity(string(self)).isGreaterThan(quantity('0'))").message("maxSize must be above 0"))]
+    pub max_size: Option<Quantity>,
 }
 
 /// The container image and how to speak to it.

@@ -53,6 +53,9 @@ struct Run {
     /// Image of the storage initializer for new revisions.
     #[arg(long, env = "MOORING_FETCH_IMAGE")]
     fetch_image: String,
+    /// Claim, in each namespace, on which new revisions share their downloads when they name none; none without it.
+    #[arg(long, env = "MOORING_CACHE_CLAIM_NAME", value_name = "CLAIM")]
+    cache_claim_name: Option<String>,
     /// DNS name of the gateway's Service, as pods of other namespaces resolve it.
     #[arg(long, env = "MOORING_GATEWAY_HOST")]
     gateway_host: String,
@@ -127,6 +130,7 @@ async fn operate(arguments: Run) -> anyhow::Result<()> {
     let settings = run::Settings {
         plan: plan::Config {
             fetch_image: arguments.fetch_image,
+            cache_claim: arguments.cache_claim_name.filter(|claim| !claim.is_empty()),
             gateway_host: arguments.gateway_host,
             cluster_domain: arguments.cluster_domain,
         },

@@ -1,5 +1,6 @@
 //! Kubernetes objects, one file for each kind that we make.
 
+pub mod cache;
 pub mod deployment;
 pub mod identity;
 pub mod pod;

@@ -1,6 +1,7 @@
 //! Whole plans: what is wanted and seen → changes and status.
 
 mod benign;
+mod cache;
 mod corpus;
 mod deployment;
 mod download;

@@ -5,7 +5,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
 
-use super::pod;
+use super::cache;
+use super::pod::{self, Given};
 use crate::api::deployment::OnlineDeployment;
 use crate::api::endpoint::OnlineEndpoint;
 use crate::api::label;
@@ -16,8 +17,8 @@ use crate::plan::{Config, change};
 /// Revisions that are kept beside the current one, for `kubectl rollout undo` by hand.
 const REVISION_HISTORY_LIMIT: i32 = 2;
 
-/// The Deployment. While the parts of the spec that pods are made from stay the same, the storage initializer keeps
-/// the image that the revision was made with: an upgrade of the operator restarts no model.
+/// The Deployment. While the parts of the spec that pods are made from stay the same, the revision keeps what the
+/// installation gave it when it was made: neither an upgrade of the operator nor another setting of it restarts a model.
 #[must_use]
 pub fn of(
     object: &OnlineDeployment,
@@ -27,12 +28,11 @@ pub fn of(
     config: &Config,
 ) -> Deployment {
     let labels = label::of_deployment(&valid.spec.endpoint_name, valid.resource);
-    let mut template = pod::template(valid, endpoint, &config.fetch_image);
-    // Everything but the initializer's image, which is the same text in both digests.
-    let inputs = change::digest(&pod::template(valid, endpoint, ""));
-    if let Some(image) = found.ours().and_then(|there| pinned_image(there, &inputs)) {
-        template = pod::template(valid, endpoint, image);
-    }
+    let given = Given { fetch_image: &config.fetch_image, cache_claim: config.cache_claim.as_deref() };
+    // Everything but what the installation gives, which is the same in both digests.
+    let inputs = change::digest(&pod::template(valid, endpoint, Given::default()));
+    let given = found.ours().and_then(|there| pinned(there, &inputs)).unwrap_or(given);
+    let template = pod::template(valid, endpoint, given);
     let mut metadata = super::owned_by(object, valid.resource.to_owned(), labels);
     metadata.annotations = Some([(label::TEMPLATE_INPUTS.to_owned(), inputs)].into());
     Deployment {
@@ -58,11 +58,12 @@ pub fn of(
     }
 }
 
-/// The initializer's image of a Deployment that was made from the same inputs.
-fn pinned_image<'a>(there: &'a Deployment, inputs: &str) -> Option<&'a str> {
+/// What was given to a Deployment that was made from the same inputs.
+fn pinned<'a>(there: &'a Deployment, inputs: &str) -> Option<Given<'a>> {
     if there.annotations().get(label::TEMPLATE_INPUTS).map(String::as_str) != Some(inputs) {
         return None;
     }
     let pod = there.spec.as_ref()?.template.spec.as_ref()?;
-    pod.init_containers.iter().flatten().find(|container| container.name == pod::INITIALIZER)?.image.as_deref()
+    let initializer = pod.init_containers.iter().flatten().find(|container| container.name == pod::INITIALIZER)?;
+    Some(Given { fetch_image: initializer.image.as_deref()?, cache_claim: cache::claim(pod) })
 }

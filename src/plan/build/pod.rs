@@ -12,6 +12,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity as PodQuantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
+use super::cache::{self, SharedDownloads};
 use super::identity::{self, Access};
 use crate::api::artifact::{self, ArtifactPlan};
 use crate::api::deployment::{EnvironmentVariable, Probe, Route};
@@ -25,25 +26,41 @@ pub const INITIALIZER: &str = "storage-initializer";
 /// Name of the container that answers.
 pub const SERVER: &str = "inference-server";
 
-/// Names of the volumes that hold model, code and the credentials for them.
-pub const ARTIFACT_VOLUMES: [&str; 4] = ["model", "code", "model-credentials", "code-credentials"];
+/// Names of the volumes that hold model, code and what it takes to fetch them.
+pub const ARTIFACT_VOLUMES: [&str; 7] =
+    ["model", "code", "model-credentials", "code-credentials", cache::VOLUME, "azure-token", "aws-token"];
 
 /// Seconds for gateways to learn that an instance is going, before its server may stop taking requests.
 const ROUTE_SECONDS: i64 = 5;
 /// Seconds that a server may take to end after SIGTERM; Kubernetes' own default.
 const STOP_SECONDS: i64 = 30;
 
-/// The template, made from the spec and the identity alone: the same ones give the same pods.
+/// What the installation gives to new revisions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Given<'a> {
+    /// Image of the storage initializer.
+    pub fetch_image: &'a str,
+    /// The claim for shared downloads, for those that name none.
+    pub cache_claim: Option<&'a str>,
+}
+
+/// The template, made from the spec, the identity and what is given alone: the same ones give the same pods.
 #[must_use]
-pub fn template(valid: &Valid<'_>, endpoint: &OnlineEndpoint, fetch_image: &str) -> PodTemplateSpec {
+pub fn template(valid: &Valid<'_>, endpoint: &OnlineEndpoint, given: Given<'_>) -> PodTemplateSpec {
     let spec = valid.spec;
     let user = spec.environment.run_as_user;
     let placed: Vec<&Placed> = valid.model.iter().chain(&valid.code).collect();
     let drain = drain_seconds(spec.request_settings.request_timeout_ms);
-    let access = if downloads(&placed) { identity::of(&valid.identity) } else { Vec::new() };
+    let needs = if downloads(&placed) {
+        Needs { access: identity::of(&valid.identity), cache: cache::of(spec.cache.as_ref(), given.cache_claim) }
+    } else {
+        Needs::default()
+    };
     let mut annotations = BTreeMap::from([("kubectl.kubernetes.io/default-container".to_owned(), SERVER.to_owned())]);
-    annotations.extend(access.iter().map(|access| access.annotation.clone()));
-    let artifact_volumes = placed.iter().flat_map(|placed| volumes(placed));
+    annotations.extend(needs.access.iter().map(|access| access.annotation.clone()));
+    let mut all_volumes: Vec<PodVolume> = placed.iter().flat_map(|placed| volumes(placed)).collect();
+    all_volumes.extend(needs.access.iter().map(|access| access.volume.clone()));
+    all_volumes.extend(needs.cache.as_ref().map(|cache| cache.volume.clone()));
     PodTemplateSpec {
         metadata: Some(ObjectMeta {
             labels: Some(label::of_deployment(&spec.endpoint_name, valid.resource)),
@@ -58,6 +75,8 @@ pub fn template(valid: &Valid<'_>, endpoint: &OnlineEndpoint, fetch_image: &str)
                 run_as_non_root: (user != 0).then_some(true),
                 run_as_user: Some(user),
                 fs_group: Some(user),
+                // A cache may hold more files than anybody wants to be walked through at each start.
+                fs_group_change_policy: needs.cache.as_ref().map(|_| "OnRootMismatch".to_owned()),
                 seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".to_owned(), localhost_profile: None }),
                 ..PodSecurityContext::default()
             }),
@@ -72,8 +91,8 @@ pub fn template(valid: &Valid<'_>, endpoint: &OnlineEndpoint, fetch_image: &str)
                 .then(|| valid.instance_type.node_selector.clone()),
             tolerations: some(valid.instance_type.tolerations.clone()),
             termination_grace_period_seconds: Some(drain + STOP_SECONDS),
-            volumes: some(artifact_volumes.chain(access.iter().map(|access| access.volume.clone())).collect()),
-            init_containers: (!placed.is_empty()).then(|| vec![initializer(valid, &placed, &access, fetch_image)]),
+            volumes: some(all_volumes),
+            init_containers: (!placed.is_empty()).then(|| vec![initializer(valid, &placed, &needs, given.fetch_image)]),
             containers: vec![server(valid, &placed, drain)],
             ..PodSpec::default()
         }),
@@ -83,6 +102,13 @@ pub fn template(valid: &Valid<'_>, endpoint: &OnlineEndpoint, fetch_image: &str)
 /// Seconds between the decision to stop an instance and its SIGTERM: every request that it may still have ends.
 fn drain_seconds(request_timeout_ms: i32) -> i64 {
     (i64::from(request_timeout_ms) + 999) / 1000 + ROUTE_SECONDS
+}
+
+/// What the storage initializer needs for fetching, beside places and credentials.
+#[derive(Default)]
+struct Needs {
+    access: Vec<Access>,
+    cache: Option<SharedDownloads>,
 }
 
 /// Whether the storage initializer fetches anything; what is mounted it only looks at.
@@ -95,11 +121,11 @@ fn service_account(endpoint: &OnlineEndpoint) -> String {
     endpoint.spec.identity.user_account().map_or_else(own, str::to_owned)
 }
 
-fn initializer(valid: &Valid<'_>, placed: &[&Placed], access: &[Access], image: &str) -> Container {
+fn initializer(valid: &Valid<'_>, placed: &[&Placed], needs: &Needs, image: &str) -> Container {
     let plan = ArtifactPlan {
         version: artifact::VERSION,
         artifacts: placed.iter().map(|placed| placed.artifact.clone()).collect(),
-        cache: None,
+        cache: needs.cache.as_ref().map(|cache| cache.place.clone()),
     };
     // The plan holds texts and numbers only: writing it can't fail.
     let plan = serde_json::to_string(&plan).unwrap_or_default();
@@ -110,12 +136,13 @@ fn initializer(valid: &Valid<'_>, placed: &[&Placed], access: &[Access], image: 
         read_only: Some(true),
         ..VolumeMount::default()
     }));
-    mounts.extend(access.iter().map(|access| access.mount.clone()));
+    mounts.extend(needs.access.iter().map(|access| access.mount.clone()));
+    mounts.extend(needs.cache.as_ref().map(|cache| cache.mount.clone()));
     let mut variables = vec![variable(artifact::PLAN_VARIABLE, plan)];
     variables.extend(
         downloads(placed).then(|| variable(artifact::PROGRESS_VARIABLE, format!("[::]:{}", artifact::PROGRESS_PORT))),
     );
-    variables.extend(access.iter().flat_map(|access| access.variables.clone()));
+    variables.extend(needs.access.iter().flat_map(|access| access.variables.clone()));
     // The server's own, without devices: the pod asks for no more than the server alone, whatever a quota demands.
     let own = |amounts: &BTreeMap<String, Quantity>| {
         amounts

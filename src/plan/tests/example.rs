@@ -24,6 +24,7 @@ pub(super) fn now() -> Timestamp {
 pub(super) fn config() -> Config {
     Config {
         fetch_image: "registry/mooring/fetch:1".to_owned(),
+        cache_claim: None,
         gateway_host: "mooring-gateway.mooring-system.svc.cluster.local".to_owned(),
         cluster_domain: "cluster.local".to_owned(),
     }
