@@ -9,7 +9,6 @@ use crate::support::documents::{deployment, endpoint, with};
 use crate::support::outcomes::deployment_is;
 use crate::support::place::Place;
 use crate::support::stage::Stage;
-use crate::support::waits::until;
 
 const CLIENT: &str = "azure.workload.identity/client-id";
 
