@@ -26,7 +26,7 @@ pub(super) async fn reconcile(told: Arc<Guarded<OnlineDeployment>>, tools: Arc<T
         Ok(object) => Arc::new(object.clone()),
         Err(invalid) => return run::unreadable::<OnlineDeployment>(&tools, invalid).await,
     };
-    let outcome = guarded(pass(&tools, Arc::clone(&object))).await;
+    let outcome = Box::pin(guarded(pass(&tools, Arc::clone(&object)))).await;
     if let Err(error) = &outcome
         && let Some(failure) = error.failure()
     {

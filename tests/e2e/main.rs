@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends at the first surprise")]
 
 mod benign;
+mod download;
 mod faults;
 mod outage;
 mod redaction;

@@ -17,5 +17,8 @@ mod server;
 mod states;
 pub mod store;
 pub mod trial;
+#[path = "../fetch/vast.rs"]
+#[expect(dead_code, reason = "the tests of mooring-fetch use more of it")]
+pub mod vast;
 #[path = "../support/waits.rs"]
 pub mod waits;

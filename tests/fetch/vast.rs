@@ -2,7 +2,7 @@
 //! ranges and versions, gives the object's SHA-256, and counts what it sends.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -35,7 +35,17 @@ struct State {
 
 impl Vast {
     pub fn start(size: u64, pause: Duration, spoil: impl Fn(u64, &mut Vec<u8>) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::at(Ipv4Addr::LOCALHOST.into(), size, pause, spoil)
+    }
+
+    /// Listens at this address of the machine.
+    pub fn at(
+        address: IpAddr,
+        size: u64,
+        pause: Duration,
+        spoil: impl Fn(u64, &mut Vec<u8>) + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind((address, 0)).unwrap();
         let url = format!("http://{}/model.bin", listener.local_addr().unwrap());
         let state = Arc::new(State {
             size,
