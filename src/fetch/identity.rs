@@ -40,39 +40,40 @@ const LONGEST_ERROR: usize = 64 << 10;
 pub type Provider<Credential> = Arc<dyn CredentialProvider<Credential = Credential>>;
 
 /// Who asks a store.
-pub struct Identity<Credential> {
-    /// What it is, for people: `an account key`.
-    name: &'static str,
-    given: Option<Provider<Credential>>,
-    /// The token that the cloud has put into the pod.
-    token_file: Option<PathBuf>,
-    /// The identity of the node, which is only asked for when the store wants to know who we are, or why it never is.
-    node: Result<Provider<Credential>, &'static str>,
-    /// Whether the node has one.
-    answer: OnceCell<Result<(), Failure>>,
+pub enum Identity<Credential> {
+    /// Somebody.
+    Known {
+        /// Who it is, for people: `the account key`.
+        name: &'static str,
+        /// What the requests go with.
+        provider: Provider<Credential>,
+        /// The token that the cloud has put into the pod, where it is by this that the provider knows us.
+        token_file: Option<PathBuf>,
+    },
+    /// Nobody, until the store wants to know.
+    Unsaid {
+        /// The identity of the node.
+        node: Provider<Credential>,
+        /// Whether it has one; nothing while nobody has asked.
+        answer: OnceCell<Result<(), Failure>>,
+    },
+    /// Nobody at all.
+    Nobody {
+        /// Why not.
+        why: &'static str,
+    },
 }
 
 impl<Credential: fmt::Debug + Send + Sync + 'static> Identity<Credential> {
     /// Somebody whose `credential` never expires.
     pub fn fixed(name: &'static str, credential: Credential) -> Self {
-        Self::given(name, Arc::new(StaticCredentialProvider::new(credential)), None)
-    }
-
-    /// Somebody whom `provider` knows, by the token in `token_file` where there is one.
-    pub fn given(name: &'static str, provider: Provider<Credential>, token_file: Option<PathBuf>) -> Self {
-        Self { name, given: Some(provider), token_file, ..Self::nobody("they are given") }
+        Self::Known { name, provider: Arc::new(StaticCredentialProvider::new(credential)), token_file: None }
     }
 
     /// Nobody, or the `node` once the store wants to know.
     #[must_use]
     pub fn anonymous(node: Provider<Credential>) -> Self {
-        Self { node: Ok(node), ..Self::nobody("") }
-    }
-
-    /// Nobody at all, and `why`.
-    #[must_use]
-    pub fn nobody(why: &'static str) -> Self {
-        Self { name: "no credentials", given: None, token_file: None, node: Err(why), answer: OnceCell::new() }
+        Self::Unsaid { node, answer: OnceCell::new() }
     }
 
     /// What the next request goes with; `None` when it is anonymous.
@@ -81,62 +82,68 @@ impl<Credential: fmt::Debug + Send + Sync + 'static> Identity<Credential> {
     ///
     /// When the identity service gives nothing.
     pub async fn credential(&self) -> Result<Option<Arc<Credential>>, Failure> {
-        let by_node = || self.node.as_ref().ok().filter(|_| matches!(self.answer.get(), Some(Ok(()))));
-        let Some(provider) = self.given.as_ref().or_else(by_node) else { return Ok(None) };
+        let provider = match self {
+            Self::Known { provider, .. } => provider,
+            Self::Unsaid { node, answer } if matches!(answer.get(), Some(Ok(()))) => node,
+            Self::Unsaid { .. } | Self::Nobody { .. } => return Ok(None),
+        };
         match provider.get_credential().await {
             Ok(credential) => Ok(Some(credential)),
-            Err(error) => Err(self.failure(error).await),
+            Err(error) => Err(self.failure(&error).await),
         }
     }
 
     /// Whether the node has an identity to ask again with, after the store has refused an anonymous request.
     pub async fn turns_to_node(&self) -> bool {
-        let Ok(node) = &self.node else { return false };
+        let Self::Unsaid { node, answer } = self else { return false };
         let ask = async || match node.get_credential().await {
             Ok(_) => {
                 tracing::info!("the store wants credentials, and the node has some");
                 Ok(())
             }
-            Err(error) => Err(self.failure(error).await),
+            Err(error) => Err(self.failure(&error).await),
         };
-        self.answer.get_or_init(ask).await.is_ok()
+        answer.get_or_init(ask).await.is_ok()
     }
 
     /// Why an anonymous request stays anonymous, for the end of a sentence.
     #[must_use]
     pub fn absence(&self) -> String {
-        match (&self.node, self.answer.get()) {
-            (Err(why), _) => format!("and there are none: {why}"),
-            (Ok(_), Some(Err(failure))) if failure.http_status.is_some() => {
-                format!("and there are none: no Secret, no identity of the pod, and {}", failure.sentence())
-            }
-            (Ok(_), _) => "and there are none: no Secret, no identity of the pod or the node".to_owned(),
-        }
+        let why = match self {
+            Self::Nobody { why } => (*why).to_owned(),
+            Self::Unsaid { answer, .. } => match answer.get() {
+                Some(Err(failure)) if failure.http_status.is_some() => {
+                    format!("no Secret, no identity of the pod, and {}", failure.sentence())
+                }
+                _ => "no Secret, no identity of the pod or the node".to_owned(),
+            },
+            Self::Known { name, .. } => format!("{name} is of no use here"),
+        };
+        format!("and there are none: {why}")
     }
 
-    /// What it is, for people.
+    /// Who it is, for people.
     #[must_use]
     pub fn name(&self) -> &'static str {
-        if matches!(self.answer.get(), Some(Ok(()))) { "the node's identity" } else { self.name }
+        match self {
+            Self::Known { name, .. } => name,
+            Self::Unsaid { answer, .. } if matches!(answer.get(), Some(Ok(()))) => "the node's identity",
+            Self::Unsaid { .. } | Self::Nobody { .. } => "no credentials",
+        }
     }
 
-    async fn failure(&self, error: object_store::Error) -> Failure {
-        if let Some(failure) = told(&error) {
+    async fn failure(&self, error: &object_store::Error) -> Failure {
+        if let Some(failure) = told(error) {
             return failure;
         }
-        if let Some(file) = &self.token_file
+        if let Self::Known { token_file: Some(file), .. } = self
             && let Err(error) = tokio::fs::read(file).await
         {
             return missing(format!("the token file {} can't be read", file.display())).caused_by(error);
         }
         // Its text may quote what the service answered, tokens too.
-        Failure::new(Reason::ArtifactUnauthenticated, format!("{} gives no credentials that can be read", self.name))
-    }
-}
-
-impl<Credential> fmt::Debug for Identity<Credential> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.name)
+        let who = if matches!(self, Self::Unsaid { .. }) { "the node's identity" } else { self.name() };
+        Failure::new(Reason::ArtifactUnauthenticated, format!("{who} gives no credentials that can be read"))
     }
 }
 
@@ -206,9 +213,9 @@ impl HttpService for Connection {
         let host = request.uri().authority().map(ToString::to_string).unwrap_or_default();
         let failed = |failure: Failure| HttpError::new(HttpErrorKind::Unknown, failure);
         let broken = |error: HttpError| {
-            let kind = error.kind();
-            let is_connect = kind == HttpErrorKind::Connect;
-            failed(Failure::broken(error, is_connect, kind == HttpErrorKind::Timeout, &host))
+            let inner = error.source().and_then(|source| source.downcast_ref::<reqwest::Error>());
+            let (is_connect, is_timeout) = inner.map_or((false, false), |it| (it.is_connect(), it.is_timeout()));
+            failed(Failure::broken(error, is_connect, is_timeout, &host))
         };
         if !self.is_to_node
             && let Ok(url) = Url::parse(&request.uri().to_string())

@@ -80,6 +80,16 @@ fn the_marks_of_hadoop_are_folders() {
 }
 
 #[test]
+fn a_large_blob_is_fetched_in_chunks() {
+    let weights: Vec<u8> = (0..251).cycle().take(251 << 17).collect();
+    for (uri, path) in
+        [("azure://acct/models/vast/", "vast/weights.bin"), ("azure://acct/models/vast/weights.bin", "weights.bin")]
+    {
+        by_key(uri).run().has(&[(path, &weights)]);
+    }
+}
+
+#[test]
 fn what_was_uploaded_compressed_arrives_as_it_is_stored() {
     by_key("azure://acct/models/packed/words.gz").run().has(&[("words.gz", b"\x1f\x8bnot really")]);
 }

@@ -92,6 +92,9 @@ def fill(service, key, files):
         settings = ContentSettings(content_encoding="gzip")
         container.upload_blob("packed/words.gz", b"\x1f\x8bnot really", content_settings=settings)
 
+        if name == "models" and "iris/model/MLmodel" in files:
+            # Fetched in chunks.
+            container.upload_blob("vast/weights.bin", bytes(range(251)) * (1 << 17))
     for upload in uploads:
         upload.result()
     now = datetime.datetime.now(datetime.timezone.utc)

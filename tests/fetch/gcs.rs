@@ -73,6 +73,14 @@ fn a_single_object_lies_directly_in_the_directory() {
 }
 
 #[test]
+fn a_large_object_is_fetched_in_chunks() {
+    let weights: Vec<u8> = (0..251).cycle().take(251 << 17).collect();
+    for (uri, path) in [("gs://models/vast/", "vast/weights.bin"), ("gs://models/vast/weights.bin", "weights.bin")] {
+        by_key(uri).run().has(&[(path, &weights)]);
+    }
+}
+
+#[test]
 fn what_was_uploaded_compressed_arrives_as_it_is_stored() {
     for uri in ["gs://models/packed/words.txt", "gs://models/packed/"] {
         let ended = by_key(uri).run();

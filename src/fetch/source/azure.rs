@@ -297,6 +297,9 @@ impl Azure {
                 (reason, pause.filter(|_| retry != Retry::Never).map_or(retry, Retry::After));
         }
         let mut act = self.act(failure.reason, &host, status, ask, credential.is_some());
+        if failure.reason == Reason::ArtifactForbidden && status == StatusCode::NOT_FOUND {
+            act.push_str(", or it is not there");
+        }
         if code.as_deref() == Some("AuthorizationFailure") {
             act.push_str(", or the account's firewall does not let this network in");
         }

@@ -108,7 +108,7 @@ impl Lookup<'_> {
         }
         let Some(secret) = self.settings.secret else { return self.of_pod().await };
         if is_true(ANONYMOUS, secret.value(ANONYMOUS).await?.as_deref())? == Some(true) {
-            return Ok(Identity::nobody("the Secret asks for anonymous access"));
+            return Ok(Identity::Nobody { why: "the Secret asks for anonymous access" });
         }
         if let Some(key) = secret.value(ACCOUNT_KEY).await?.as_deref().or(connection.get("accountkey")) {
             let key = AzureAccessKey::try_new(key)
@@ -138,7 +138,7 @@ impl Lookup<'_> {
             .with_client_secret_authorization(client, client_secret, tenant)
             .with_config(AzureConfigKey::AuthorityHost, self.authority().await?)
             .with_http_connector(Connection::by(self.client.clone()));
-        Ok(Identity::given("the service principal", build(builder)?, None))
+        Ok(Identity::Known { name: "the service principal", provider: build(builder)?, token_file: None })
     }
 
     /// The identity that the cloud has given to the pod, or nobody and then the node.
@@ -168,7 +168,11 @@ impl Lookup<'_> {
             .with_config(AzureConfigKey::AuthorityId, tenant)
             .with_config(AzureConfigKey::AuthorityHost, self.authority().await?)
             .with_http_connector(Connection::by(self.client.clone()));
-        Ok(Identity::given("the workload identity", build(builder)?, Some(PathBuf::from(file))))
+        Ok(Identity::Known {
+            name: "the workload identity",
+            provider: build(builder)?,
+            token_file: Some(PathBuf::from(file)),
+        })
     }
 
     /// Where tokens come from: what the settings say, or the authority of the account's cloud.

@@ -55,7 +55,7 @@ impl Access {
         };
         let identity = match (folder, environment(KEY_FILE)) {
             (Some(folder), _) if is_true(ANONYMOUS, folder.value(ANONYMOUS).await?.as_deref())? == Some(true) => {
-                Identity::nobody("the Secret asks for anonymous access")
+                Identity::Nobody { why: "the Secret asks for anonymous access" }
             }
             (Some(folder), _) => of_key(client, &folder.needed(KEY).await?, "the Secret")?,
             (None, Some(file)) => {
@@ -102,7 +102,7 @@ fn of_key(client: Client, key: &str, place: &str) -> Result<Identity<GcpCredenti
     let builder =
         GoogleCloudStorageBuilder::new().with_service_account_key(key).with_http_connector(Connection::by(client));
     let unfit = |_| missing(format!("the private_key of the service account in {place} can't be read"));
-    Ok(Identity::given("the service account", build(builder).map_err(unfit)?, None))
+    Ok(Identity::Known { name: "the service account", provider: build(builder).map_err(unfit)?, token_file: None })
 }
 
 /// Only its credentials are of interest, and they are the same for every bucket.

@@ -80,7 +80,7 @@ impl Access {
         let identity = match folder {
             None => of_pod(client, &region)?,
             Some(folder) if is_true(ANONYMOUS, folder.value(ANONYMOUS).await?.as_deref())? == Some(true) => {
-                Identity::nobody("the Secret asks for anonymous access")
+                Identity::Nobody { why: "the Secret asks for anonymous access" }
             }
             Some(folder) => Identity::fixed("the access key", credential(folder).await?),
         };
@@ -156,12 +156,12 @@ fn of_pod(client: Client, region: &str) -> Result<Identity<AwsCredential>, Failu
             .with_config(AmazonS3ConfigKey::RoleSessionName, session)
             .with_config(AmazonS3ConfigKey::StsEndpoint, sts);
         let provider = build(builder.with_http_connector(Connection::by(client)))?;
-        return Ok(Identity::given("the web identity", provider, Some(PathBuf::from(file))));
+        return Ok(Identity::Known { name: "the web identity", provider, token_file: Some(PathBuf::from(file)) });
     }
     let builder = builder.with_http_connector(Connection::to_node()?);
     if let Some(path) = environment(CONTAINER_PATH) {
         let builder = builder.with_config(AmazonS3ConfigKey::ContainerCredentialsRelativeUri, path);
-        return Ok(Identity::given("the container's identity", build(builder)?, None));
+        return Ok(Identity::Known { name: "the container's identity", provider: build(builder)?, token_file: None });
     }
     if let Some(uri) = environment(CONTAINER_URI) {
         let file = environment(CONTAINER_TOKEN_FILE).ok_or_else(|| {
@@ -170,10 +170,14 @@ fn of_pod(client: Client, region: &str) -> Result<Identity<AwsCredential>, Failu
         let builder = builder
             .with_config(AmazonS3ConfigKey::ContainerCredentialsFullUri, uri)
             .with_config(AmazonS3ConfigKey::ContainerAuthorizationTokenFile, &file);
-        return Ok(Identity::given("the pod's identity", build(builder)?, Some(PathBuf::from(file))));
+        return Ok(Identity::Known {
+            name: "the pod's identity",
+            provider: build(builder)?,
+            token_file: Some(PathBuf::from(file)),
+        });
     }
     if is_true(METADATA_DISABLED, environment(METADATA_DISABLED).as_deref())? == Some(true) {
-        return Ok(Identity::nobody("no Secret, no identity of the pod, and that of the node is switched off"));
+        return Ok(Identity::Nobody { why: "no Secret, no identity of the pod, and that of the node is switched off" });
     }
     let metadata = environment(METADATA).map(|url| url.trim_end_matches('/').to_owned());
     let builder = metadata.into_iter().fold(builder, AmazonS3Builder::with_metadata_endpoint);
@@ -206,7 +210,7 @@ mod tests {
     use super::*;
 
     fn bucket_url(endpoint: Endpoint, bucket: &str, region: &str) -> String {
-        Access { identity: Identity::nobody(""), region: String::new(), endpoint }.bucket_url(bucket, region)
+        Access { identity: Identity::Nobody { why: "" }, region: String::new(), endpoint }.bucket_url(bucket, region)
     }
 
     fn custom(text: &str, virtual_hosted: bool) -> Endpoint {
