@@ -17,8 +17,6 @@ const TOKEN_SECONDS: i64 = 3600;
 
 /// Audience of the tokens that Microsoft Entra ID takes for its own (learn.microsoft.com, workload identity federation).
 const AZURE_AUDIENCE: &str = "api://AzureADTokenExchange";
-/// Where they are taken: Azure's public cloud.
-const AZURE_AUTHORITY: &str = "https://login.microsoftonline.com/";
 /// Audience of the tokens that AWS takes (amazon-eks-pod-identity-webhook).
 const AWS_AUDIENCE: &str = "sts.amazonaws.com";
 
@@ -46,7 +44,6 @@ fn azure(annotations: &BTreeMap<String, String>) -> Option<Access> {
     let mut variables = vec![
         variable("AZURE_CLIENT_ID", said("client-id")?),
         variable("AZURE_FEDERATED_TOKEN_FILE", token_file("azure")),
-        variable("AZURE_AUTHORITY_HOST", AZURE_AUTHORITY.to_owned()),
     ];
     variables.extend(said("tenant-id").map(|tenant| variable("AZURE_TENANT_ID", tenant)));
     Some(access("azure", AZURE_AUDIENCE.to_owned(), variables, "azure.workload.identity"))
