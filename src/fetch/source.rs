@@ -1,6 +1,7 @@
 //! What every source gives: what there is, and the bytes of one object.
 
 pub mod azure;
+pub mod bucket;
 pub mod gcs;
 pub mod hf;
 pub mod http;

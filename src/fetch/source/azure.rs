@@ -21,9 +21,9 @@ use crate::fetch::download::{Download, Span, Told, strong_etag};
 use crate::fetch::failure::{Failure, Retry};
 use crate::fetch::identity::is_code;
 use crate::fetch::retry::persist;
-use crate::fetch::source::{Content, Entry, Object};
+use crate::fetch::source::bucket::{self, Bucket, Found, Page};
+use crate::fetch::source::{Content, Object};
 use crate::fetch::uri::azure::Address;
-use crate::fetch::uri::last_segment;
 use crate::fetch::verify::Checksum;
 use access::{Access, without_secrets};
 use document::{ErrorDocument, ListPage, is_folder};
@@ -61,14 +61,6 @@ enum Ask<'a> {
     List { prefix: &'a str, marker: Option<&'a str> },
 }
 
-/// What has exactly our path.
-enum Found {
-    Blob(Told),
-    /// Nothing but a mark that there is a folder of this name.
-    Folder,
-    Nothing(Failure),
-}
-
 impl Azure {
     /// What is at `address`.
     #[must_use]
@@ -76,44 +68,13 @@ impl Azure {
         Self { client, access, address, patience }
     }
 
-    /// Finds out whether the path is a blob or a prefix. A blob of exactly this path wins, unless it is only the mark of a
-    /// folder.
+    /// Finds out whether the path is a blob or a prefix.
     ///
     /// # Errors
     ///
-    /// [`Reason::ArtifactNotFound`] when it is neither, [`Reason::ArtifactEmpty`] when no file is below the prefix.
+    /// As [`bucket::look`].
     pub async fn look(&self) -> Result<Content, Failure> {
-        let (container, path) = (&self.address.container, &self.address.path);
-        let mut nothing = None;
-        let mut is_there = false;
-        if !path.is_empty() && !path.ends_with('/') {
-            match self.find(path).await? {
-                Found::Blob(Told { size, version, checksums, .. }) => {
-                    let name = last_segment(path).unwrap_or_default().to_owned();
-                    return Ok(Content::Object {
-                        name,
-                        object: Object { key: path.clone(), size, version, checksums },
-                    });
-                }
-                Found::Folder => is_there = true,
-                Found::Nothing(failure) => nothing = Some(failure),
-            }
-        }
-        let prefix = if path.is_empty() || path.ends_with('/') { path.clone() } else { format!("{path}/") };
-        let listed = self.list(&prefix).await?;
-        is_there |= !listed.is_empty();
-        let entries: Vec<Entry> = listed.into_iter().flatten().collect();
-        if entries.iter().any(|entry| entry.object.is_some()) {
-            let name = last_segment(path).unwrap_or(container).to_owned();
-            return Ok(Content::Folder { name, entries });
-        }
-        match nothing {
-            Some(failure) if !is_there => Err(failure),
-            _ => {
-                let act = format!("nothing is below the prefix {prefix:?} of the container {container}");
-                Err(Failure::new(Reason::ArtifactEmpty, act))
-            }
-        }
+        bucket::look(self, &self.address.path).await
     }
 
     /// Asks once for the bytes of `object`, all of them or those of `span`.
@@ -135,63 +96,6 @@ impl Azure {
     pub async fn describe(&self, object: &Object) -> Result<Told, Failure> {
         let response = self.ask(Method::HEAD, Ask::Object(object, None)).await?;
         Ok(Told { size: length(&response), ..told(&response) })
-    }
-
-    async fn find(&self, path: &str) -> Result<Found, Failure> {
-        let object = Object { key: path.to_owned(), ..Object::default() };
-        let ask = Ask::Object(&object, None);
-        let response = match self.ask(Method::HEAD, ask).await {
-            Ok(response) => response,
-            Err(failure) if failure.provider_code.as_deref() == Some("BlobNotFound") => {
-                return Ok(Found::Nothing(failure));
-            }
-            // The answer to HEAD has no body, and so no words that tell why; the one to GET has.
-            Err(_) => match persist(self.patience.attempts, || self.ask(Method::GET, ask)).await {
-                Ok(response) => response,
-                Err(failure) if failure.provider_code.as_deref() == Some("BlobNotFound") => {
-                    return Ok(Found::Nothing(failure));
-                }
-                Err(failure) => return Err(failure),
-            },
-        };
-        let size = length(&response);
-        let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
-        if size.is_some_and(|size| is_folder(size, header(RESOURCE_TYPE), header(IS_FOLDER))) {
-            return Ok(Found::Folder);
-        }
-        Ok(Found::Blob(Told { size, ..told(&response) }))
-    }
-
-    /// Everything below `prefix`; `None` stands for the mark of the prefix itself.
-    async fn list(&self, prefix: &str) -> Result<Vec<Option<Entry>>, Failure> {
-        let mut entries = Vec::new();
-        let mut marker: Option<String> = None;
-        loop {
-            let page = persist(self.patience.attempts, || self.page(prefix, marker.as_deref())).await?;
-            for (object, is_folder) in page.objects()? {
-                entries.push(Entry::below(prefix, object, is_folder)?);
-            }
-            match page.next() {
-                None => return Ok(entries),
-                Some(next) if marker.as_deref() != Some(next) => marker = Some(next.to_owned()),
-                Some(_) => {
-                    return Err(Failure::new(Reason::ArtifactStoreError, "the store's listing never ends"));
-                }
-            }
-        }
-    }
-
-    async fn page(&self, prefix: &str, marker: Option<&str>) -> Result<ListPage, Failure> {
-        let response = self.ask(Method::GET, Ask::List { prefix, marker }).await?;
-        let unreadable = format!("the listing of {} can't be read", host(response.url()));
-        let (body, whole) = read_at_most(response, LONGEST_PAGE).await?;
-        if !whole {
-            return Err(Failure::new(Reason::ArtifactStoreError, unreadable));
-        }
-        // The service writes a byte order mark before its documents.
-        let body = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&body);
-        quick_xml::de::from_reader(body)
-            .map_err(|error| Failure::new(Reason::ArtifactStoreError, unreadable).caused_by(error))
     }
 
     /// Sends one request, and once more as the node when the service refuses an anonymous one.
@@ -402,6 +306,59 @@ fn meaning(code: &str, is_known: bool) -> Option<(Reason, Retry)> {
         "InvalidResourceName" | "InvalidUri" | "OutOfRangeInput" => (Reason::ArtifactUriInvalid, Retry::Never),
         _ => return None,
     })
+}
+
+impl Bucket for Azure {
+    fn name(&self) -> &str {
+        &self.address.container
+    }
+
+    fn kind(&self) -> &'static str {
+        "container"
+    }
+
+    fn attempts(&self) -> usize {
+        self.patience.attempts
+    }
+
+    async fn find(&self, key: &str) -> Result<Found, Failure> {
+        let object = Object { key: key.to_owned(), ..Object::default() };
+        let ask = Ask::Object(&object, None);
+        let response = match self.ask(Method::HEAD, ask).await {
+            Ok(response) => response,
+            Err(failure) if failure.provider_code.as_deref() == Some("BlobNotFound") => {
+                return Ok(Found::Nothing(failure));
+            }
+            // The answer to HEAD has no body, and so no words that tell why; the one to GET has.
+            Err(_) => match persist(self.patience.attempts, || self.ask(Method::GET, ask)).await {
+                Ok(response) => response,
+                Err(failure) if failure.provider_code.as_deref() == Some("BlobNotFound") => {
+                    return Ok(Found::Nothing(failure));
+                }
+                Err(failure) => return Err(failure),
+            },
+        };
+        let size = length(&response);
+        let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
+        if size.is_some_and(|size| is_folder(size, header(RESOURCE_TYPE), header(IS_FOLDER))) {
+            return Ok(Found::Folder);
+        }
+        Ok(Found::Object(Told { size, ..told(&response) }))
+    }
+
+    async fn page(&self, prefix: &str, token: Option<&str>) -> Result<Page, Failure> {
+        let response = self.ask(Method::GET, Ask::List { prefix, marker: token }).await?;
+        let unreadable = format!("the listing of {} can't be read", host(response.url()));
+        let (body, whole) = read_at_most(response, LONGEST_PAGE).await?;
+        if !whole {
+            return Err(Failure::new(Reason::ArtifactStoreError, unreadable));
+        }
+        // The service writes a byte order mark before its documents.
+        let body = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&body);
+        let page: ListPage = quick_xml::de::from_reader(body)
+            .map_err(|error| Failure::new(Reason::ArtifactStoreError, unreadable).caused_by(error))?;
+        Ok(Page { objects: page.objects()?, next: page.next().map(str::to_owned) })
+    }
 }
 
 impl fmt::Display for Azure {

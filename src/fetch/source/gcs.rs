@@ -20,8 +20,8 @@ use crate::fetch::download::{Download, Span, Told};
 use crate::fetch::failure::{Failure, Retry};
 use crate::fetch::identity::is_code;
 use crate::fetch::retry::persist;
-use crate::fetch::source::{Content, Entry, Object};
-use crate::fetch::uri::last_segment;
+use crate::fetch::source::bucket::{self, Bucket, Found, Page};
+use crate::fetch::source::{Content, Object};
 use crate::fetch::verify::Checksum;
 use access::{Access, without_secrets};
 use document::{ErrorDocument, FIELDS, ListPage, Resource};
@@ -58,38 +58,13 @@ impl Gcs {
         Self { client, access, bucket, key, patience }
     }
 
-    /// Finds out whether the key is an object or a prefix. An object of exactly this key wins.
+    /// Finds out whether the key is an object or a prefix.
     ///
     /// # Errors
     ///
-    /// [`Reason::ArtifactNotFound`] when it is neither, [`Reason::ArtifactEmpty`] when no file is below the prefix.
+    /// As [`bucket::look`].
     pub async fn look(&self) -> Result<Content, Failure> {
-        let only_prefix = self.key.is_empty() || self.key.ends_with('/');
-        let mut nothing = None;
-        if !only_prefix {
-            let object = Object { key: self.key.clone(), ..Object::default() };
-            match persist(self.patience.attempts, || self.metadata(&object)).await {
-                Ok(object) => {
-                    let name = last_segment(&self.key).unwrap_or_default().to_owned();
-                    return Ok(Content::Object { name, object });
-                }
-                Err(failure) if failure.reason == Reason::ArtifactNotFound => nothing = Some(failure),
-                Err(failure) => return Err(failure),
-            }
-        }
-        let prefix = if only_prefix { self.key.clone() } else { format!("{}/", self.key) };
-        let (entries, is_there) = self.list(&prefix).await?;
-        if entries.iter().any(|entry| entry.object.is_some()) {
-            let name = last_segment(&self.key).unwrap_or(&self.bucket).to_owned();
-            return Ok(Content::Folder { name, entries });
-        }
-        match nothing {
-            Some(failure) if !is_there => Err(failure),
-            _ => {
-                let act = format!("nothing is below the prefix {prefix:?} of the bucket {}", self.bucket);
-                Err(Failure::new(Reason::ArtifactEmpty, act))
-            }
-        }
+        bucket::look(self, &self.key).await
     }
 
     /// Asks once for the bytes of `object` as they are stored, all of them or those of `span`.
@@ -109,36 +84,9 @@ impl Gcs {
     ///
     /// When the store does not tell.
     pub async fn describe(&self, object: &Object) -> Result<Told, Failure> {
-        let Object { size, version, checksums, .. } = self.metadata(object).await?;
-        Ok(Told { size, version, checksums, ..Told::default() })
-    }
-
-    async fn metadata(&self, object: &Object) -> Result<Object, Failure> {
         let (found, host) = self.document::<Resource>(Ask::Metadata(object)).await?;
-        found.object().ok_or_else(|| Failure::new(Reason::ArtifactStoreError, format!("{host} tells no size")))
-    }
-
-    /// Everything below `prefix`, and whether the prefix itself is there, if only as a folder marker.
-    async fn list(&self, prefix: &str) -> Result<(Vec<Entry>, bool), Failure> {
-        let mut entries = Vec::new();
-        let mut is_there = false;
-        let mut token: Option<String> = None;
-        loop {
-            let ask = Ask::List { prefix, token: token.as_deref() };
-            let (page, host) = persist(self.patience.attempts, || self.document::<ListPage>(ask)).await?;
-            for resource in page.items {
-                let object = resource.object().ok_or_else(|| {
-                    Failure::new(Reason::ArtifactStoreError, format!("{host} lists an object without its size"))
-                })?;
-                is_there = true;
-                entries.extend(Entry::below(prefix, object, false)?);
-            }
-            match page.next_page_token.filter(|next| !next.is_empty()) {
-                None => return Ok((entries, is_there)),
-                next if next != token => token = next,
-                _ => return Err(Failure::new(Reason::ArtifactStoreError, "the store's listing never ends")),
-            }
-        }
+        let Object { size, version, checksums, .. } = sized(found, &host)?;
+        Ok(Told { size, version, checksums, ..Told::default() })
     }
 
     /// Asks for a document, and says which host gave it.
@@ -274,6 +222,42 @@ fn meaning(code: &str) -> Option<(Reason, Retry)> {
         }
         _ => return None,
     })
+}
+
+impl Bucket for Gcs {
+    fn name(&self) -> &str {
+        &self.bucket
+    }
+
+    fn kind(&self) -> &'static str {
+        "bucket"
+    }
+
+    fn attempts(&self) -> usize {
+        self.patience.attempts
+    }
+
+    async fn find(&self, key: &str) -> Result<Found, Failure> {
+        let object = Object { key: key.to_owned(), ..Object::default() };
+        match persist(self.patience.attempts, || self.describe(&object)).await {
+            Ok(told) => Ok(Found::Object(told)),
+            Err(failure) if failure.reason == Reason::ArtifactNotFound => Ok(Found::Nothing(failure)),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    async fn page(&self, prefix: &str, token: Option<&str>) -> Result<Page, Failure> {
+        let (page, host) = self.document::<ListPage>(Ask::List { prefix, token }).await?;
+        let objects = page.items.into_iter().map(|resource| Ok((sized(resource, &host)?, false)));
+        let next = page.next_page_token.filter(|next| !next.is_empty());
+        Ok(Page { objects: objects.collect::<Result<_, Failure>>()?, next })
+    }
+}
+
+/// A resource as an object, which has a size.
+fn sized(resource: Resource, host: &str) -> Result<Object, Failure> {
+    let without = || Failure::new(Reason::ArtifactStoreError, format!("{host} names an object without its size"));
+    resource.object().ok_or_else(without)
 }
 
 impl fmt::Display for Gcs {

@@ -22,8 +22,8 @@ use crate::fetch::client::{host, read_at_most, retry_after, send};
 use crate::fetch::download::{Download, Span, Told, strong_etag};
 use crate::fetch::failure::{Failure, Retry};
 use crate::fetch::retry::persist;
-use crate::fetch::source::{Content, Entry, Object};
-use crate::fetch::uri::last_segment;
+use crate::fetch::source::bucket::{self, Bucket, Found, Page};
+use crate::fetch::source::{Content, Object};
 use crate::fetch::verify::Checksum;
 use access::{Access, without_secrets};
 use document::{ErrorDocument, ListPage};
@@ -70,30 +70,13 @@ impl S3 {
         Self { client, access, bucket, key, patience, true_region: OnceLock::new() }
     }
 
-    /// Finds out whether the key is an object or a prefix. An object of exactly this key wins.
+    /// Finds out whether the key is an object or a prefix.
     ///
     /// # Errors
     ///
-    /// [`Reason::ArtifactNotFound`] when it is neither, [`Reason::ArtifactEmpty`] when no file is below the prefix.
+    /// As [`bucket::look`].
     pub async fn look(&self) -> Result<Content, Failure> {
-        let only_prefix = self.key.is_empty() || self.key.ends_with('/');
-        if !only_prefix && let Some(Told { size, version, checksums, .. }) = self.find().await? {
-            let name = last_segment(&self.key).unwrap_or_default().to_owned();
-            return Ok(Content::Object { name, object: Object { key: self.key.clone(), size, version, checksums } });
-        }
-        let prefix = if only_prefix { self.key.clone() } else { format!("{}/", self.key) };
-        let (entries, is_there) = self.list(&prefix).await?;
-        if entries.iter().any(|entry| entry.object.is_some()) {
-            let name = last_segment(&self.key).unwrap_or(&self.bucket).to_owned();
-            return Ok(Content::Folder { name, entries });
-        }
-        if !only_prefix && !is_there {
-            // The store says in its own words that there is no such key.
-            let object = Object { key: self.key.clone(), ..Object::default() };
-            persist(self.patience.attempts, || self.ask(Method::GET, Ask::Object(&object, None))).await?;
-        }
-        let act = format!("nothing is below the prefix {prefix:?} of the bucket {}", self.bucket);
-        Err(Failure::new(Reason::ArtifactEmpty, act))
+        bucket::look(self, &self.key).await
     }
 
     /// Asks once for the bytes of `object`, all of them or those of `span`.
@@ -115,53 +98,6 @@ impl S3 {
     pub async fn describe(&self, object: &Object) -> Result<Told, Failure> {
         let response = self.ask(Method::HEAD, Ask::Object(object, None)).await?;
         Ok(Told { size: length(&response), ..told(&response) })
-    }
-
-    /// What the store says of the object that has our key; `None` when none has it.
-    async fn find(&self) -> Result<Option<Told>, Failure> {
-        let object = Object { key: self.key.clone(), ..Object::default() };
-        match self.describe(&object).await {
-            Ok(told) => return Ok(Some(told)),
-            Err(failure) if failure.reason == Reason::ArtifactNotFound => return Ok(None),
-            // The answer to HEAD has no body, and so no code that tells why; the one to GET has.
-            Err(_) => {}
-        }
-        match persist(self.patience.attempts, || self.ask(Method::GET, Ask::Object(&object, None))).await {
-            Ok(response) => Ok(Some(Told { size: length(&response), ..told(&response) })),
-            Err(failure) if failure.provider_code.as_deref() == Some("NoSuchKey") => Ok(None),
-            Err(failure) => Err(failure),
-        }
-    }
-
-    /// Everything below `prefix`, and whether the prefix itself is there, if only as a folder marker.
-    async fn list(&self, prefix: &str) -> Result<(Vec<Entry>, bool), Failure> {
-        let mut entries = Vec::new();
-        let mut is_there = false;
-        let mut token: Option<String> = None;
-        loop {
-            let page = persist(self.patience.attempts, || self.page(prefix, token.as_deref())).await?;
-            for object in page.objects()? {
-                is_there = true;
-                entries.extend(Entry::below(prefix, object, false)?);
-            }
-            match page.next_continuation_token {
-                Some(next) if page.is_truncated && token.as_ref() != Some(&next) => token = Some(next),
-                _ if page.is_truncated => {
-                    return Err(Failure::new(Reason::ArtifactStoreError, "the store's listing never ends"));
-                }
-                _ => return Ok((entries, is_there)),
-            }
-        }
-    }
-
-    async fn page(&self, prefix: &str, token: Option<&str>) -> Result<ListPage, Failure> {
-        let response = self.ask(Method::GET, Ask::List { prefix, token }).await?;
-        let unreadable = format!("the listing of {} can't be read", host(response.url()));
-        let (body, whole) = read_at_most(response, LONGEST_PAGE).await?;
-        if !whole {
-            return Err(Failure::new(Reason::ArtifactStoreError, unreadable));
-        }
-        document::read(&body).map_err(|error| Failure::new(Reason::ArtifactStoreError, unreadable).caused_by(error))
     }
 
     /// Sends one request, once more to the bucket's true region if the store names it, and once more as the node when the
@@ -266,6 +202,51 @@ fn sign(method: &Method, url: &Url, region: &str, credential: Option<&AwsCredent
         .try_authorize(&mut request, None)
         .map_err(|error| unsigned().caused_by(error))?;
     Ok(std::mem::take(request.headers_mut()))
+}
+
+impl Bucket for S3 {
+    fn name(&self) -> &str {
+        &self.bucket
+    }
+
+    fn kind(&self) -> &'static str {
+        "bucket"
+    }
+
+    fn attempts(&self) -> usize {
+        self.patience.attempts
+    }
+
+    async fn find(&self, key: &str) -> Result<Found, Failure> {
+        let object = Object { key: key.to_owned(), ..Object::default() };
+        if let Ok(told) = self.describe(&object).await {
+            return Ok(Found::Object(told));
+        }
+        // The answer to HEAD has no body, and so no code that tells why; the one to GET has.
+        match persist(self.patience.attempts, || self.ask(Method::GET, Ask::Object(&object, None))).await {
+            Ok(response) => Ok(Found::Object(Told { size: length(&response), ..told(&response) })),
+            Err(failure) if failure.provider_code.as_deref() == Some("NoSuchKey") => Ok(Found::Nothing(failure)),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    async fn page(&self, prefix: &str, token: Option<&str>) -> Result<Page, Failure> {
+        let response = self.ask(Method::GET, Ask::List { prefix, token }).await?;
+        let unreadable = format!("the listing of {} can't be read", host(response.url()));
+        let (body, whole) = read_at_most(response, LONGEST_PAGE).await?;
+        if !whole {
+            return Err(Failure::new(Reason::ArtifactStoreError, unreadable));
+        }
+        let page: ListPage = document::read(&body)
+            .map_err(|error| Failure::new(Reason::ArtifactStoreError, unreadable).caused_by(error))?;
+        let objects = page.objects()?.into_iter().map(|object| (object, false)).collect();
+        match page.next_continuation_token {
+            None if page.is_truncated => {
+                Err(Failure::new(Reason::ArtifactStoreError, "the store breaks its listing off without a next page"))
+            }
+            next => Ok(Page { objects, next: next.filter(|_| page.is_truncated) }),
+        }
+    }
 }
 
 /// The bytes and the version that are wanted. Headers that are not signed may be added freely.
