@@ -1,7 +1,7 @@
 //! The storage initializer.
 
 use std::io::Read;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -151,7 +151,7 @@ async fn follow(
     let mut terminate = signal(SignalKind::terminate()).context("can't listen for SIGTERM")?;
     let board = Board::default();
     if let Some(address) = progress {
-        match TcpListener::bind(address).await {
+        match listen(address).await {
             Ok(listener) => {
                 tracing::debug!("the progress is served on {}", listener.local_addr()?);
                 tokio::spawn(answer::serve(listener, shows(board.clone()), CancellationToken::new()));
@@ -163,6 +163,16 @@ async fn follow(
     tokio::select! {
         report = fetch::run(&plan, patience, &board) => Ok(Some(report)),
         _ = terminate.recv() => Ok(None),
+    }
+}
+
+/// Listens on `address`; where the system has no IPv6, on every IPv4 address instead of on every one.
+async fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    match TcpListener::bind(address).await {
+        Err(_) if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+        }
+        bound => bound,
     }
 }
 
