@@ -104,6 +104,8 @@ fn start(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("can't start the runtime")?;
     let Some(report) = runtime.block_on(follow(&plan, patience, arguments.progress))? else {
+        // Work on the disk that is under way would be waited for.
+        runtime.shutdown_background();
         return Ok(ExitCode::from(TERMINATED));
     };
     report::tell(&report);

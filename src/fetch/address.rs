@@ -11,12 +11,13 @@ use crate::catalogue::Reason;
 use crate::fetch::failure::Failure;
 
 /// Metadata services outside the link-local ranges. Sources: the clouds' own manuals.
-const SERVICES: [IpAddr; 5] = [
-    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),   // Azure's host
-    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)), // Alibaba
-    IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),     // Oracle
-    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)), // AWS
+const SERVICES: [IpAddr; 6] = [
+    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),                   // Azure's host
+    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),                 // Alibaba
+    IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),                     // Oracle
     IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)), // Google
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe)), // Oracle
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42)),  // Scaleway
 ];
 
 /// Whether nothing may be fetched from `address`.
@@ -26,7 +27,8 @@ pub fn is_forbidden(address: IpAddr) -> bool {
         SERVICES.contains(&address)
             || match address {
                 IpAddr::V4(v4) => v4.is_link_local() || v4.is_broadcast(),
-                IpAddr::V6(v6) => v6.is_unicast_link_local(),
+                // The second range is that of AWS' own services: metadata, time, pod identity.
+                IpAddr::V6(v6) => v6.is_unicast_link_local() || matches!(v6.segments(), [0xfd00, 0xec2, ..]),
             }
     };
     let within = match address {
@@ -47,8 +49,10 @@ fn v4_within(v6: Ipv6Addr) -> Option<Ipv4Addr> {
         [0, 0, 0, 0, 0, 0 | 0xffff, high, last]
         | [0, 0, 0, 0, 0xffff, 0, high, last]
         | [0x64, 0xff9b, 0, 0, 0, 0, high, last]
-        | [0x64, 0xff9b, 1, _, _, _, high, last]
+        | [0x64, 0xff9b, 1, _, 0, 0, high, last]
         | [0x2002, high, last, ..] => low(high, last),
+        // Under a prefix of 48 bits the address has a byte of zeros within.
+        [0x64, 0xff9b, 1, high, middle, last, ..] if middle < 0x100 => low(high, (middle << 8) | (last >> 8)),
         _ => None,
     }
 }
@@ -124,6 +128,9 @@ mod tests {
             "[::169.254.169.254]",
             "[64:ff9b::169.254.169.254]",
             "[64:ff9b:1::a9fe:a9fe]",
+            "[64:ff9b:1:a9fe:a9:fe00::]",
+            "[fd00:ec2::23]",
+            "[fd00:c1::a9fe:a9fe]",
             "[2002:a9fe:a9fe::]",
             "[::ffff:0:169.254.169.254]",
             "[fe80::1]",

@@ -13,7 +13,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::syncfs;
 
@@ -23,6 +23,9 @@ use crate::fetch::failure::Failure;
 
 /// Time between two looks at a lock that somebody holds.
 const PERIOD: Duration = Duration::from_millis(200);
+
+/// Time without a change after which whoever fills an entry is not waited for any longer.
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// The mark of an entry that is whole; its time of change is that of its last use.
 const COMPLETE: &str = "complete";
@@ -54,8 +57,8 @@ pub enum Found {
     Whole(Entry),
     /// Not whole: whoever gets this has to fill it.
     ToFill(Entry),
-    /// There is no room for it, however much is removed.
-    NoRoom,
+    /// It can't be used now, for this reason.
+    Closed(&'static str),
 }
 
 impl Cache<'_> {
@@ -70,7 +73,7 @@ impl Cache<'_> {
         fs::create_dir_all(&locks).map_err(failed)?;
         fs::create_dir_all(self.directory.join("entries")).map_err(failed)?;
         let lock = open_lock(&locks.join(key)).map_err(failed)?;
-        let mut told = false;
+        let mut waited: Option<(Instant, (u64, SystemTime))> = None;
         loop {
             // Who copies needs no more than that nobody removes it; who fills is alone.
             if folder.join(COMPLETE).exists() && lock.try_lock_shared().is_ok() {
@@ -83,9 +86,16 @@ impl Cache<'_> {
                 Ok(()) if folder.join(COMPLETE).exists() => lock.unlock().map_err(failed)?,
                 Ok(()) => break,
                 Err(fs::TryLockError::WouldBlock) => {
-                    if !told {
+                    let (since, before) = waited.get_or_insert_with(|| {
                         tracing::info!("another instance is fetching the same into the cache; waiting for it");
-                        told = true;
+                        (Instant::now(), look(&folder).unwrap_or((0, SystemTime::UNIX_EPOCH)))
+                    });
+                    if since.elapsed() > PATIENCE {
+                        let now = look(&folder).map_err(failed)?;
+                        if now == *before {
+                            return Ok(Found::Closed("whoever fetches the same into it does not go on"));
+                        }
+                        (*since, *before) = (Instant::now(), now);
                     }
                     tokio::time::sleep(PERIOD).await;
                 }
@@ -93,7 +103,7 @@ impl Cache<'_> {
             }
         }
         if !self.make_room(key, bytes)? {
-            return Ok(Found::NoRoom);
+            return Ok(Found::Closed("it has no room for this, whatever is removed"));
         }
         Ok(Found::ToFill(Entry::new(folder, lock)))
     }
@@ -263,7 +273,7 @@ mod tests {
         drop(cache.open("old", 10).await.unwrap());
         drop(filled(&cache, "next", 10).await);
         assert_eq!(["old", "used", "new", "next"].map(|key| is_there(&cache, key)), [true, true, false, true]);
-        assert!(matches!(cache.open("large", 25).await.unwrap(), Found::NoRoom), "what is used was removed");
+        assert!(matches!(cache.open("large", 25).await.unwrap(), Found::Closed(_)), "what is used was removed");
         assert!(is_there(&cache, "used"));
         drop(used);
         assert!(matches!(cache.open("large", 25).await.unwrap(), Found::ToFill(_)));

@@ -10,12 +10,15 @@ use url::Url;
 use crate::catalogue::Reason;
 use crate::fetch::Patience;
 use crate::fetch::address;
-use crate::fetch::failure::Failure;
+use crate::fetch::failure::{Failure, Retry};
 use crate::process::build;
 
 /// Longest pause that a store may ask for; a longer one counts as this. Hugging Face counts requests in windows of five
 /// minutes (its manual, "Hub Rate limits").
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
+
+/// Longest time for a listing's page, a manifest, an error: some MiB, however slow the way.
+const LONGEST_DOCUMENT: Duration = Duration::from_mins(2);
 
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
@@ -110,10 +113,18 @@ fn used_up(rate_limit: &str) -> Option<u64> {
 /// # Errors
 ///
 /// When the store breaks off or stalls.
-pub async fn read_at_most(mut response: Response, limit: usize) -> Result<(Vec<u8>, bool), Failure> {
+pub async fn read_at_most(response: Response, limit: usize) -> Result<(Vec<u8>, bool), Failure> {
     let host = host(response.url());
+    let slow = |_| {
+        let act = format!("{host} took more than {} s for one document", LONGEST_DOCUMENT.as_secs());
+        Failure::new(Reason::ArtifactStalled, act).with_retry(Retry::Soon)
+    };
+    tokio::time::timeout(LONGEST_DOCUMENT, read_body(response, limit, &host)).await.map_err(slow)?
+}
+
+async fn read_body(mut response: Response, limit: usize, host: &str) -> Result<(Vec<u8>, bool), Failure> {
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| Failure::transport(error, &host))? {
+    while let Some(chunk) = response.chunk().await.map_err(|error| Failure::transport(error, host))? {
         let room = limit - body.len();
         body.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
         if chunk.len() > room {

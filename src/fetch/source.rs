@@ -136,6 +136,17 @@ impl Object {
     }
 }
 
+/// How many entries of a folder are fetched: all of them are in memory, about 1 KiB each.
+pub const MOST_ENTRIES: usize = 50_000;
+
+/// A folder that has more.
+#[must_use]
+pub fn too_many(folder: &str) -> Failure {
+    let act =
+        format!("the folder {folder:?} has more than {MOST_ENTRIES} files; pack them into an archive and set unpack");
+    Failure::new(Reason::ArtifactUriInvalid, act)
+}
+
 impl Source {
     /// Opens the source of `uri` with the Secret that is mounted at `credentials`.
     ///
@@ -184,6 +195,19 @@ impl Source {
             Self::Oci(oci) => oci.look().await,
             Self::Azure(azure) => azure.look().await,
             Self::Gcs(gcs) => gcs.look().await,
+        }
+    }
+
+    /// Where it is served, where the uri alone does not tell.
+    #[must_use]
+    pub fn service(&self) -> String {
+        match self {
+            Self::Http(_) => String::new(),
+            Self::S3(s3) => s3.service(),
+            Self::Azure(azure) => azure.service(),
+            Self::Gcs(gcs) => gcs.service(),
+            Self::Hf(hf) => hf.service(),
+            Self::Oci(oci) => oci.service(),
         }
     }
 

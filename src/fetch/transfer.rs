@@ -16,8 +16,10 @@ pub mod pool;
 pub mod resume;
 mod shared;
 
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use sha2::{Digest, Sha256};
@@ -38,6 +40,11 @@ use crate::fetch::retry::persist;
 use crate::fetch::source::{Content, Object, Source};
 use crate::fetch::verify::{Algorithm, Checksum};
 use crate::fetch::{Patience, Placed, uri};
+
+/// The file that whoever fetches has locked.
+pub const LOCK: &str = "lock";
+/// Time between two looks at a lock that somebody holds.
+const PERIOD: Duration = Duration::from_millis(200);
 
 /// Objects that are asked about at once.
 const QUESTIONS: usize = 8;
@@ -77,6 +84,22 @@ impl Location<'_> {
     }
 }
 
+impl Location<'_> {
+    /// Keeps others out for as long as the file lives: an initializer that is started anew while the last one still ends.
+    async fn lock(&self) -> Result<File, Failure> {
+        let failed = |error| Failure::local(error, "lock the folder", self.scratch);
+        let options = |path| File::options().read(true).write(true).create(true).truncate(false).open(path);
+        let lock = options(self.scratch.join(LOCK)).map_err(failed)?;
+        loop {
+            match lock.try_lock() {
+                Ok(()) => return Ok(lock),
+                Err(TryLockError::WouldBlock) => tokio::time::sleep(PERIOD).await,
+                Err(TryLockError::Error(error)) => return Err(failed(error)),
+            }
+        }
+    }
+}
+
 /// What a source has, and who fetches it.
 #[derive(Clone)]
 struct Goods {
@@ -100,6 +123,7 @@ pub async fn download(
     patience: Patience,
 ) -> Result<Placed, Failure> {
     order.place.make().await?;
+    let _alone = order.place.lock().await?;
     let content = source.look().await?;
     if let Content::Folder { .. } | Content::Layers { .. } = content {
         let refused = |reason, act: &str| Err(Failure::new(reason, act));
@@ -117,7 +141,7 @@ pub async fn download(
     let files = places.into_iter().filter_map(|place| place.object.map(|object| (place.path, object)));
     let wanted = describe(&source, order, files.collect(), patience).await?;
     let files = wanted.iter().map(|wanted| Entry::of(&wanted.path, &wanted.object)).collect();
-    let manifest = Manifest { asked: asked(order), boot: boot(), complete: false, files };
+    let manifest = Manifest { asked: asked(order, &source.service()), boot: boot(), complete: false, files };
     let goods = Goods { source, manifest, wanted, folders, progress, patience };
     match stack {
         Some(stack) => layers::put(&goods, order, stack).await,
@@ -131,7 +155,7 @@ impl Goods {
     async fn put(&self, place: Location<'_>, cache: Option<Cache<'_>>) -> Result<Placed, Failure> {
         let todo = self.prepare(place).await?;
         let jobs = match cache {
-            Some(cache) if !todo.jobs.is_empty() => shared::take(self, cache, place, todo.jobs).await?,
+            Some(cache) if !todo.jobs.is_empty() => shared::take(self, cache, place, todo).await?,
             _ => todo.jobs,
         };
         let pool = Pool::new(Arc::clone(&self.source), self.patience, Arc::clone(&self.progress), jobs);
@@ -145,7 +169,7 @@ impl Goods {
         disk::is_large_enough(place.directory, bytes)?;
         let todo = resume::prepare(place, &self.manifest, self.wanted.clone())?;
         self.progress.start(self.wanted.len(), todo.bytes, todo.in_place, todo.there);
-        disk::has_room(place.directory, todo.bytes.saturating_sub(todo.there))?;
+        disk::has_room(place.directory, todo.bytes.saturating_sub(todo.held))?;
         make_folders(place.directory, &self.folders).await?;
         Ok(todo)
     }
@@ -164,7 +188,12 @@ async fn describe(
     files: Vec<(PathBuf, Object)>,
     patience: Patience,
 ) -> Result<Vec<Wanted>, Failure> {
-    let own = order.sha256.and_then(|digest| Checksum::from_hexadecimal(Algorithm::Sha256, digest));
+    let parse = |digest| {
+        let act = "sha256 is no SHA-256 in hexadecimal";
+        Checksum::from_hexadecimal(Algorithm::Sha256, digest)
+            .ok_or_else(|| Failure::new(Reason::ArtifactChecksumMismatch, act))
+    };
+    let own = order.sha256.map(parse).transpose()?;
     let question = async |(path, mut object): (PathBuf, Object)| {
         let is_known = object.size.is_some_and(|size| size <= CHUNK)
             || (object.size.is_some() && object.version.is_some() && !object.checksums.is_empty());
@@ -183,9 +212,9 @@ async fn describe(
 }
 
 /// What is asked for, as a digest. A signature that is renewed is no other question.
-fn asked(order: Order<'_>) -> String {
+fn asked(order: Order<'_>, service: &str) -> String {
     let how = format!("{:?} {}", order.folder, order.unpack);
-    digest(&[&uri::redact(order.uri), &how, order.sha256.unwrap_or_default()].join("\n"))
+    digest(&[&uri::redact(order.uri), service, &how, order.sha256.unwrap_or_default()].join("\n"))
 }
 
 /// SHA-256 in hexadecimal.
@@ -202,4 +231,20 @@ async fn make_folders(directory: &Path, folders: &[PathBuf]) -> Result<(), Failu
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_uri_at_another_service_is_another_thing() {
+        let place = Location { directory: Path::new("/d"), scratch: Path::new("/s") };
+        let folder = FolderPlacement::Direct;
+        let order = Order { uri: "s3://b/k", place, folder, sha256: None, unpack: false, cache: None };
+        assert_ne!(asked(order, "https://one"), asked(order, "https://two"));
+        let signed = |uri| asked(Order { uri, ..order }, "");
+        assert_eq!(signed("https://h/m?sig=a"), signed("https://h/m?sig=b"), "a signature that is renewed");
+        assert_ne!(asked(order, ""), asked(Order { unpack: true, ..order }, ""));
+    }
 }

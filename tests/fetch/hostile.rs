@@ -106,6 +106,12 @@ fn cases() -> Vec<(&'static str, Box<dyn Fn(&str, usize) -> Answer + Send + Sync
             part("bytes 0-0/18446744073709551615", "m")
         }),
         case("a body that ends early", (BROKEN, "after 3 of 5 bytes"), |_, _| raw(&format!("{FIVE}mod"))),
+        case("fewer bytes than were told, without a length", (BROKEN, "sent 5 bytes"), |_, n| {
+            later(n, 100, || raw("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nmodel"))
+        }),
+        case("more bytes than were told, without an end", (BROKEN, "sent 101 bytes"), |_, n| {
+            later(n, 100, || raw(&format!("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{}", "m".repeat(100_000))))
+        }),
         case("a length beyond all numbers", (BROKEN, ""), |_, _| {
             raw("HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\nmodel")
         }),

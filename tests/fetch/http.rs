@@ -43,6 +43,12 @@ fn the_right_digest_passes_and_another_does_not() {
 }
 
 #[test]
+fn a_digest_that_is_none_is_no_reason_to_look_away() {
+    let web = Web::fixed("200 OK", "", b"model");
+    Job::model(web.url("/model.bin")).sha256("00").run().failed(Reason::ArtifactChecksumMismatch, &["no SHA-256"]);
+}
+
+#[test]
 fn a_second_run_leaves_the_same() {
     let web = Web::fixed("200 OK", "", b"model");
     Job::model(web.url("/model.bin")).run_twice().has(&[("model.bin", b"model")]);

@@ -131,6 +131,26 @@ fn after_a_restart_of_the_machine_only_what_is_damaged_comes_again() {
     }
 }
 
+/// What is damaged is known to be damaged by the next run as well, also when this one is killed before it is mended.
+#[test]
+fn a_kill_after_a_restart_of_the_machine_does_not_make_damage_whole() {
+    let size = 6 * CHUNK;
+    let vast = Vast::start(size, Duration::from_millis(4), |_, _| {});
+    let job = Job::model(vast.url());
+    assert_eq!(job.run_here().0, 0);
+    let manifest = job.scratch().join("manifest.json");
+    let mut known: serde_json::Value = serde_json::from_slice(&std::fs::read(&manifest).unwrap()).unwrap();
+    known["boot"] = "another".into();
+    std::fs::write(&manifest, known.to_string()).unwrap();
+    let model = job.directory().join("model.bin");
+    let file = File::options().write(true).open(&model).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &[0; 4096], 2 * CHUNK).unwrap();
+    let before = vast.sent();
+    assert!(job.run_until(|| vast.sent() > before + 1));
+    assert_eq!(job.run_here().0, 0);
+    assert_eq!(digest_of(&model), sha256(size));
+}
+
 /// One bit of the object is turned, at the first time that it passes or always.
 #[test]
 fn fifty_corruptions_are_found() {

@@ -77,6 +77,12 @@ impl Azure {
         bucket::look(self, &self.address.path).await
     }
 
+    /// Where it is served.
+    #[must_use]
+    pub fn service(&self) -> String {
+        self.access.service.clone()
+    }
+
     /// Asks once for the bytes of `object`, all of them or those of `span`.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use crate::catalogue::Reason;
 use crate::fetch::download::Told;
 use crate::fetch::failure::Failure;
 use crate::fetch::retry::persist;
-use crate::fetch::source::{Content, Entry, Object};
+use crate::fetch::source::{Content, Entry, MOST_ENTRIES, Object, too_many};
 use crate::fetch::uri::last_segment;
 
 /// What has exactly a key.
@@ -89,6 +89,9 @@ async fn list(bucket: &impl Bucket, prefix: &str) -> Result<Vec<Option<Entry>>, 
         let page = persist(bucket.attempts(), || bucket.page(prefix, token.as_deref())).await?;
         for (object, is_folder) in page.objects {
             entries.push(Entry::below(prefix, object, is_folder)?);
+        }
+        if entries.len() > MOST_ENTRIES {
+            return Err(too_many(prefix));
         }
         match page.next {
             None => return Ok(entries),

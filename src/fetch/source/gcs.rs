@@ -67,6 +67,12 @@ impl Gcs {
         bucket::look(self, &self.key).await
     }
 
+    /// Where it is served.
+    #[must_use]
+    pub fn service(&self) -> String {
+        self.access.service.clone()
+    }
+
     /// Asks once for the bytes of `object` as they are stored, all of them or those of `span`.
     ///
     /// # Errors

@@ -25,7 +25,7 @@ use crate::fetch::failure::Failure;
 use crate::fetch::redirect::{self, Route, Shortcuts};
 use crate::fetch::retry::persist;
 use crate::fetch::settings::{self, Settings};
-use crate::fetch::source::{Content, Entry, Object};
+use crate::fetch::source::{Content, Entry, MOST_ENTRIES, Object, too_many};
 use crate::fetch::uri::hf::{Address, Kind};
 use document::{Item, Revision};
 
@@ -112,6 +112,12 @@ impl Hf {
         Ok(Content::Folder { name, entries })
     }
 
+    /// Where it is served.
+    #[must_use]
+    pub fn service(&self) -> String {
+        self.endpoint.to_string()
+    }
+
     /// Asks once for the bytes of `object`, all of them or those of `span`.
     ///
     /// # Errors
@@ -126,7 +132,10 @@ impl Hf {
         let path = utf8_percent_encode(&object.key, ENCODED_IN_PATH);
         let url = self.url(&format!("{prefix}{}/resolve/{commit}/{path}", self.address.repository))?;
         let (response, route) = self.ask(url, span, &object.key).await?;
-        self.shortcuts.learn(&object.key, &route);
+        // What comes in one answer is not asked for again.
+        if span.is_some() {
+            self.shortcuts.learn(&object.key, &route);
+        }
         Download::new(response, object, span, Told::default())
     }
 
@@ -165,6 +174,9 @@ impl Hf {
             let ask = || self.document::<Vec<Item>>(&page, path);
             let (headers, more) = persist(self.patience.attempts, ask).await?;
             items.extend(more);
+            if items.len() > MOST_ENTRIES {
+                return Err(too_many(path));
+            }
             match document::next_page(&headers) {
                 // Only its query, so that a mirror that repeats the links of the hub stays the one that is asked.
                 Some(next) if next != query => query = next,

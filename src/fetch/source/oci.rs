@@ -113,6 +113,12 @@ impl Oci {
         })
     }
 
+    /// Where it is served.
+    #[must_use]
+    pub fn service(&self) -> String {
+        self.access.base.to_string()
+    }
+
     /// Asks once for the bytes of `object`, all of them or those of `span`.
     ///
     /// # Errors
@@ -124,7 +130,10 @@ impl Oci {
             return Download::new(response, object, span, Told::default());
         }
         let (response, route) = self.ask(Ask::Blob { digest, span }).await?;
-        self.shortcuts.learn(digest, &route);
+        // What comes in one answer is not asked for again.
+        if span.is_some() {
+            self.shortcuts.learn(digest, &route);
+        }
         Download::new(response, object, span, Told::default())
     }
 

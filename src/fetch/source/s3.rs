@@ -79,6 +79,12 @@ impl S3 {
         bucket::look(self, &self.key).await
     }
 
+    /// Where it is served.
+    #[must_use]
+    pub fn service(&self) -> String {
+        self.access.bucket_url(&self.bucket, &self.access.region)
+    }
+
     /// Asks once for the bytes of `object`, all of them or those of `span`.
     ///
     /// # Errors

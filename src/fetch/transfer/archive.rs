@@ -19,11 +19,20 @@ use crate::fetch::unpack::{Limits, unpack};
 #[derive(Serialize, Deserialize, Debug, Default, PartialEq, Eq)]
 struct Mark {
     asked: String,
+    /// The start of the machine: what was unpacked before another one may be lost.
+    #[serde(default)]
+    boot: String,
     of: Vec<Entry>,
     files: u64,
     bytes: u64,
     /// What lies in the directory for it.
     names: Vec<String>,
+}
+
+impl Mark {
+    fn save(&self, path: &Path) -> io::Result<()> {
+        fs::write(path, serde_json::to_vec(self)?)
+    }
 }
 
 /// Puts the content of the archive in place.
@@ -45,9 +54,16 @@ pub async fn put_made(
     let Location { directory, scratch } = order.place;
     let (folder, mark_at) = (scratch.join("archive"), scratch.join("unpacked.json"));
     let mark: Mark = serde_json::from_slice(&fs::read(&mark_at).unwrap_or_default()).unwrap_or_default();
-    if mark.asked == goods.manifest.asked && mark.of == *of && of.iter().all(|file| file.version.is_some()) {
+    let same_boot = !mark.boot.is_empty() && mark.boot == goods.manifest.boot;
+    if same_boot && mark.asked == goods.manifest.asked && mark.of == *of && of.iter().all(|file| file.version.is_some())
+    {
         goods.progress.start(of.len(), mark.bytes, of.len(), mark.bytes);
         return Ok(Placed { files: mark.files, bytes: mark.bytes });
+    }
+    // What is half removed is never taken for whole, and what is left of it is still known.
+    let mark = Mark { boot: String::new(), ..mark };
+    if !mark.names.is_empty() {
+        mark.save(&mark_at).map_err(|error| Failure::local(error, "write to", scratch))?;
     }
     for name in &mark.names {
         remove(&directory.join(place::safe(name)?))?;
@@ -65,9 +81,9 @@ pub async fn put_made(
     let placed = unpacked.map_err(ended)??;
     let names = move_all(&into, directory)?;
     let (asked, of) = (goods.manifest.asked.clone(), of.clone());
-    let mark = Mark { asked, of, files: placed.files, bytes: placed.bytes, names };
-    let failed = |error| Failure::local(error, "write to", scratch);
-    fs::write(&mark_at, serde_json::to_vec(&mark).map_err(io::Error::from).map_err(failed)?).map_err(failed)?;
+    let boot = goods.manifest.boot.clone();
+    let mark = Mark { asked, boot, of, files: placed.files, bytes: placed.bytes, names };
+    mark.save(&mark_at).map_err(|error| Failure::local(error, "write to", scratch))?;
     remove(&into)?;
     remove(&folder)?;
     Ok(placed)

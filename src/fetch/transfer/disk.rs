@@ -2,9 +2,11 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use rustix::fs::{FallocateFlags, StatVfs, fallocate, statvfs};
+use rustix::fs::{FallocateFlags, OFlags, StatVfs, fallocate, statvfs};
+use rustix::io::Errno;
 
 use crate::api::size::size;
 use crate::catalogue::Reason;
@@ -57,14 +59,15 @@ fn fits(folder: &Path, needed: u64, there: u64, which: &str) -> Result<(), Failu
 ///
 /// When it can't be opened or the disk is too small.
 pub fn open(path: &Path, length: u64) -> io::Result<File> {
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+    // A link is nothing that we have made.
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+    let file = options.open(path)?;
     if length > 0 {
-        match fallocate(&file, FallocateFlags::empty(), 0, length) {
-            Err(error) if error != rustix::io::Errno::OPNOTSUPP && error != rustix::io::Errno::NOSYS => {
-                return Err(error.into());
-            }
-            // Without it, the room is taken as the bytes come.
-            Ok(()) | Err(_) => {}
+        let taken = fallocate(&file, FallocateFlags::empty(), 0, length);
+        // Where a filesystem does not know it, the room is taken as the bytes come.
+        if let Err(error @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG | Errno::IO)) = taken {
+            return Err(error.into());
         }
     }
     file.set_len(length)?;

@@ -83,6 +83,19 @@ impl Job {
         Self { object, checksums, partial, target, cut: Cut::Chunks { size, parts, left }, state }
     }
 
+    /// Forgets what an earlier run left of it: its file is going to be written over.
+    ///
+    /// # Errors
+    ///
+    /// When the records can't be cut.
+    pub fn forget(&self) -> Result<(), Failure> {
+        let Cut::Chunks { size, parts, left } = &self.cut else { return Ok(()) };
+        parts.forget().map_err(|error| Failure::local(error, "forget the parts of", &self.partial))?;
+        left.store(chunk::count(*size), Ordering::Release);
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).there.clear();
+        Ok(())
+    }
+
     /// The chunks that have to come.
     #[must_use]
     pub fn missing(&self) -> Vec<usize> {

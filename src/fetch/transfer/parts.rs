@@ -56,6 +56,19 @@ impl Parts {
         self.file.write_all_at(&record, (index * RECORD) as u64)
     }
 
+    /// Forgets all chunks but those of `sums`.
+    ///
+    /// # Errors
+    ///
+    /// When the records can't be written.
+    pub fn keep(&self, sums: &[Option<u64>]) -> io::Result<()> {
+        for (index, _) in sums.iter().enumerate().filter(|(_, sum)| sum.is_none()) {
+            // A sum and its complement are never both zero.
+            self.file.write_all_at(&[0; RECORD], (index * RECORD) as u64)?;
+        }
+        Ok(())
+    }
+
     /// Forgets all chunks.
     ///
     /// # Errors

@@ -137,11 +137,12 @@ impl Pool {
         self.progress.at(job.object.name());
         let mut partial = Partial { bytes: 0, sum: parts::summer(), verifier: Verifier::new(&[]) };
         let mut waits = pauses(self.patience.attempts);
-        let (mut forgiven, mut silences) = (0, 0);
+        let (mut forgiven, mut silences, mut most) = (0, 0, 0);
         loop {
-            let before = partial.bytes;
             let Err(failure) = self.attempt(job, job.span(*index), &mut partial).await else { break };
-            let more = partial.bytes.saturating_sub(before);
+            // Of a whole object all comes again: only what never came before is progress.
+            let more = partial.bytes.saturating_sub(most);
+            most = most.max(partial.bytes);
             forgiven += more;
             if forgiven >= FORGIVEN {
                 (forgiven, waits) = (0, pauses(self.patience.attempts));
@@ -192,7 +193,9 @@ impl Pool {
                 self.progress.expect(told.size.unwrap_or_default());
             }
         }
-        let Span { start: mut at, end } = rest.unwrap_or(Span { start: 0, end: u64::MAX });
+        // One byte more than there should be is enough to know that it is another object.
+        let most = job.object.size.map_or(u64::MAX, |size| size.saturating_add(1));
+        let Span { start: mut at, end } = rest.unwrap_or(Span { start: 0, end: most });
         let mut come = download.start();
         let mut pace = Pace::start(self.patience.stall);
         while let Some(bytes) = download.next().await? {
@@ -217,6 +220,10 @@ impl Pool {
         }
         if rest.is_none() {
             file.set_len(at).map_err(local)?;
+            if let Some(size) = job.object.size.filter(|size| *size != at) {
+                let act = format!("{} sent {at} bytes of {}, which has {size}", download.host(), job.object.name());
+                return Err(Failure::new(Reason::ArtifactStoreError, act).with_retry(Retry::Soon));
+            }
             return std::mem::replace(&mut partial.verifier, Verifier::new(&[])).judge(job.object.name());
         }
         if at < end {

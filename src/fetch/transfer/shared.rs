@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::job::Job;
+use super::resume::Todo;
 use super::{Goods, Location, digest};
 use crate::catalogue::Reason;
 use crate::fetch::cache::{Cache, Entry, Found};
@@ -17,7 +18,8 @@ const BUFFER: usize = 256 << 10;
 
 /// Puts in place what the cache has or gets; the jobs that it can't help with are left. A cache that can't be used is no
 /// reason to fail.
-pub async fn take(goods: &Goods, cache: Cache<'_>, place: Location<'_>, jobs: Vec<Job>) -> Result<Vec<Job>, Failure> {
+pub async fn take(goods: &Goods, cache: Cache<'_>, place: Location<'_>, todo: Todo) -> Result<Vec<Job>, Failure> {
+    let Todo { jobs, bytes: all, in_place, .. } = todo;
     let files = &goods.manifest.files;
     if files.iter().any(|file| file.version.is_none() || file.size.is_none()) {
         tracing::info!("the store tells no version of it, so it does not go through the cache");
@@ -25,15 +27,28 @@ pub async fn take(goods: &Goods, cache: Cache<'_>, place: Location<'_>, jobs: Ve
     }
     let bytes = files.iter().filter_map(|file| file.size).sum();
     let key = key(goods);
+    // What the download into the cache has counted is counted again as it gets to its place.
+    let missing: u64 = jobs.iter().filter_map(|job| job.object.size).sum();
+    let again = || goods.progress.start(goods.wanted.len(), all, in_place, all.saturating_sub(missing));
     let without = |why: &str| tracing::warn!("the cache is not used: {why}");
     let entry = match cache.open(&key, bytes).await {
         Ok(Found::Whole(entry)) => entry,
         Ok(Found::ToFill(entry)) => {
-            fill(goods, &entry).await?;
-            entry
+            match fill(goods, &entry).await {
+                Ok(()) => entry,
+                // The cache's own disk fails; ours may not.
+                Err(failure)
+                    if matches!(failure.reason, Reason::ArtifactDiskFull | Reason::ArtifactVolumeUnavailable) =>
+                {
+                    without(&failure.sentence());
+                    again();
+                    return Ok(jobs);
+                }
+                Err(failure) => return Err(failure),
+            }
         }
-        Ok(Found::NoRoom) => {
-            without("it has no room for this, whatever is removed");
+        Ok(Found::Closed(why)) => {
+            without(why);
             return Ok(jobs);
         }
         Err(failure) => {
@@ -42,15 +57,15 @@ pub async fn take(goods: &Goods, cache: Cache<'_>, place: Location<'_>, jobs: Ve
         }
     };
     tracing::info!("copying from the cache");
-    // What the download has counted is counted again as it gets to its place.
-    goods.progress.start(goods.wanted.len(), bytes, 0, 0);
+    again();
     let (entry, directory) = (Arc::new(entry), place.directory.to_owned());
     let mut left = Vec::new();
     for job in jobs {
         let (source, path) = (Arc::clone(&entry), job.target.strip_prefix(&directory).map(PathBuf::from));
         let Ok(path) = path else { continue };
-        let (to, checksums) = (job.partial.clone(), job.checksums.clone());
-        let copied = tokio::task::spawn_blocking(move || copy(&source, &path, &to, &checksums)).await;
+        let (to, checksums, size) = (job.partial.clone(), job.checksums.clone(), job.object.size);
+        job.forget()?;
+        let copied = tokio::task::spawn_blocking(move || copy(&source, &path, &to, size, &checksums)).await;
         let ended = |error| Failure::new(Reason::ArtifactVolumeUnavailable, "a copy ended").caused_by(error);
         match copied.map_err(ended)? {
             Ok(bytes) => {
@@ -62,7 +77,10 @@ pub async fn take(goods: &Goods, cache: Cache<'_>, place: Location<'_>, jobs: Ve
             Err(failure) if failure.reason == Reason::ArtifactDiskFull => return Err(failure),
             Err(failure) => {
                 without(&failure.sentence());
-                entry.spoil();
+                // Whatever else fails may be our own disk.
+                if failure.reason == Reason::ArtifactChecksumMismatch {
+                    entry.spoil();
+                }
                 left.push(job);
             }
         }
@@ -82,13 +100,25 @@ async fn fill(goods: &Goods, entry: &Entry) -> Result<(), Failure> {
     place.make().await?;
     // Boxed, since a fetch into the cache is a fetch within a fetch; that one has no cache of its own.
     Box::pin(goods.put(place, None)).await?;
+    entry.complete()?;
+    // Only now, since all that waits for the disk may be killed.
     let _ = fs::remove_dir_all(&entry.scratch);
-    entry.complete()
+    Ok(())
 }
 
 /// Copies one file and adds it up, where it is known to what.
-fn copy(entry: &Entry, path: &std::path::Path, to: &std::path::Path, checksums: &[Checksum]) -> Result<u64, Failure> {
+fn copy(
+    entry: &Entry,
+    path: &std::path::Path,
+    to: &std::path::Path,
+    size: Option<u64>,
+    checksums: &[Checksum],
+) -> Result<u64, Failure> {
     let bytes = entry.copy(path, to)?;
+    if size.is_some_and(|size| size != bytes) {
+        let act = format!("the cache has {bytes} bytes of {}", path.display());
+        return Err(Failure::new(Reason::ArtifactChecksumMismatch, act));
+    }
     let mut verifier = Verifier::new(checksums);
     if verifier.is_needed() {
         let failed = |error| Failure::local(error, "read", to);
