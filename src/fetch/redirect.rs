@@ -14,6 +14,9 @@ use crate::fetch::download::{Span, has_bytes};
 use crate::fetch::failure::{Failure, Retry};
 use crate::fetch::uri;
 
+/// How many urls are remembered: more than there are connections, each some KiB long.
+const MOST_KNOWN: usize = 256;
+
 /// How many redirects are followed.
 const MOST: usize = 5;
 
@@ -130,7 +133,12 @@ impl Shortcuts {
     /// Remembers where `object` was found, when that was elsewhere.
     pub fn learn(&self, object: &str, route: &Route) {
         if !route.is_home() {
-            self.known().insert(object.to_owned(), route.url().clone());
+            let mut known = self.known();
+            // Those of small objects are not asked for again, as a rule.
+            if known.len() >= MOST_KNOWN {
+                known.clear();
+            }
+            known.insert(object.to_owned(), route.url().clone());
         }
     }
 

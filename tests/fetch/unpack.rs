@@ -81,8 +81,10 @@ fn names(folder: &Path) -> Vec<String> {
 
 /// Everything below `folder`; fails on what is neither a file nor a folder.
 fn walk(folder: &Path, prefix: &str, found: &mut BTreeMap<String, Option<Vec<u8>>>) {
-    for name in names(folder) {
-        let (path, name) = (folder.join(&name), format!("{prefix}{name}"));
+    for entry in fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        // A name need not be UTF-8.
+        let (path, name) = (entry.path(), format!("{prefix}{}", entry.file_name().display()));
         let kind = fs::symlink_metadata(&path).unwrap().file_type();
         assert!(kind.is_file() || kind.is_dir(), "{name} is {kind:?}");
         if kind.is_dir() {

@@ -132,10 +132,7 @@ impl Hf {
         let path = utf8_percent_encode(&object.key, ENCODED_IN_PATH);
         let url = self.url(&format!("{prefix}{}/resolve/{commit}/{path}", self.address.repository))?;
         let (response, route) = self.ask(url, span, &object.key).await?;
-        // What comes in one answer is not asked for again.
-        if span.is_some() {
-            self.shortcuts.learn(&object.key, &route);
-        }
+        self.shortcuts.learn(&object.key, &route);
         Download::new(response, object, span, Told::default())
     }
 

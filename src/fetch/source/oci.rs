@@ -130,10 +130,7 @@ impl Oci {
             return Download::new(response, object, span, Told::default());
         }
         let (response, route) = self.ask(Ask::Blob { digest, span }).await?;
-        // What comes in one answer is not asked for again.
-        if span.is_some() {
-            self.shortcuts.learn(digest, &route);
-        }
+        self.shortcuts.learn(digest, &route);
         Download::new(response, object, span, Told::default())
     }
 
