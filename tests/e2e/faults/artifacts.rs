@@ -1,6 +1,7 @@
 //! `ERR_1300`: model or code does not come.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use mooring_operator::catalogue::Reason;
 use serde_json::{Value, json};
@@ -11,6 +12,7 @@ use crate::support::evidence::Shown;
 use crate::support::place::setting;
 use crate::support::store::{Fault, Store};
 use crate::support::trial::Trial;
+use crate::support::vast::Vast;
 use crate::support::{claim, instance_type, node};
 
 const GOOD: &str = "s3://models/good/model.bin";
@@ -232,16 +234,15 @@ async fn the_scoring_script_is_not_in_the_code() {
     trial.heals().await;
 }
 
-/// The rest of the object is long in coming, so that the kubelet, which looks every ten seconds, looks in time.
+/// The object is long in coming, so that the kubelet, which looks every ten seconds, looks in time.
 #[tokio::test]
 async fn the_model_is_larger_than_the_disk() {
-    let (mut trial, store) = begin("disk-model").await;
+    let (mut trial, _store) = begin("disk-model").await;
     instance_type::apply(&trial.place, &instance_type::with("ephemeral-storage", "16Mi")).await;
-    store.put("models", "large/model.bin", vec![1_u8; 64 << 20]);
-    store.fail("/models/large/", Fault::Stalled);
+    let slow = Vast::at(node::address(&trial.place).await, 64 << 20, Duration::from_millis(500), |_, _| {});
     let disk = json!({"requests": {"ephemeral-storage": "16Mi"}, "limits": {"ephemeral-storage": "16Mi"}});
     let kind = json!({"spec": {"instanceType": instance_type::name(&trial.place), "resources": disk}});
-    trial.apply(changed(with_model("s3://models/large/model.bin"), kind.clone())).await;
+    trial.apply(changed(with_model(slow.url()), kind.clone())).await;
     trial.fails(Reason::ArtifactDiskFull, "ephemeral", Shown::Pod).await;
     trial.apply(changed(with_model(GOOD), kind)).await;
     trial.healed().await;
