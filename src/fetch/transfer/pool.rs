@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::job::{Job, Outcome};
 use super::parts;
@@ -24,7 +24,9 @@ const FEWEST: usize = 4;
 /// Connections at most: each holds what its socket has brought, some 400 KiB, so that all stay within half of 64 MiB.
 const MOST: usize = 32;
 /// Time in which the rate is taken.
-const TICK: Duration = Duration::from_millis(500);
+const TICK: Duration = Duration::from_millis(200);
+/// Tenths that twice as many connections must bring more: a rate that is taken in so short a time comes and goes by less.
+const WORTH: u64 = 3;
 /// A small file counts as this many bytes more, since its request takes time as well.
 const FILE_COUNTS: u64 = 64 << 10;
 /// Bytes without a break after which earlier breaks are forgotten.
@@ -87,9 +89,9 @@ impl Pool {
             self.see(job, job.finish().await?);
         }
         let mut workers = JoinSet::new();
-        let mut ticks = interval(TICK);
+        let mut ticks = interval_at(Instant::now() + TICK, TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut wanted, mut seen, mut best) = (FEWEST, self.work_done(), 0);
+        let (mut wanted, mut seen, mut best, mut are_new) = (FEWEST, self.work_done(), 0, true);
         loop {
             while workers.len() < wanted && self.has_work() {
                 let pool = Arc::clone(&self);
@@ -110,9 +112,9 @@ impl Pool {
                     let now = self.work_done();
                     let rate = now.saturating_sub(seen);
                     seen = now;
-                    // A tenth more than fewer connections brought.
-                    if rate > best + best / 10 && rate > 0 && wanted < MOST {
-                        (best, wanted) = (rate, wanted * 2);
+                    // What has just begun has to get going before it is judged.
+                    if !std::mem::take(&mut are_new) && rate > best + best / 10 * WORTH && wanted < MOST {
+                        (best, wanted, are_new) = (rate, wanted * 2, true);
                     }
                 }
             }
