@@ -93,8 +93,21 @@ impl<Credential: fmt::Debug + Send + Sync + 'static> Identity<Credential> {
         }
     }
 
+    /// What to do about a refusal: to ask again, as the node, when it was for want of credentials and the node has some.
+    ///
+    /// # Errors
+    ///
+    /// The refusal, when asking again is of no use.
+    pub async fn after(&self, failure: Failure, was_anonymous: bool) -> Result<(), Failure> {
+        let is_denied = matches!(failure.reason, Reason::ArtifactForbidden | Reason::ArtifactUnauthenticated);
+        if !is_denied || !was_anonymous {
+            return Err(failure);
+        }
+        if self.turns_to_node().await { Ok(()) } else { Err(failure.and(&self.absence())) }
+    }
+
     /// Whether the node has an identity to ask again with, after the store has refused an anonymous request.
-    pub async fn turns_to_node(&self) -> bool {
+    async fn turns_to_node(&self) -> bool {
         let Self::Unsaid { node, answer } = self else { return false };
         let ask = async || match node.get_credential().await {
             Ok(_) => {
@@ -108,7 +121,7 @@ impl<Credential: fmt::Debug + Send + Sync + 'static> Identity<Credential> {
 
     /// Why an anonymous request stays anonymous, for the end of a sentence.
     #[must_use]
-    pub fn absence(&self) -> String {
+    fn absence(&self) -> String {
         let why = match self {
             Self::Nobody { why } => (*why).to_owned(),
             Self::Unsaid { answer, .. } => match answer.get() {

@@ -117,14 +117,7 @@ impl Azure {
                 return Ok(response);
             }
             let failure = self.refusal(response, ask, credential.as_deref()).await;
-            let denied = matches!(failure.reason, Reason::ArtifactForbidden | Reason::ArtifactUnauthenticated);
-            if denied && credential.is_none() {
-                if self.access.identity.turns_to_node().await {
-                    continue;
-                }
-                return Err(failure.and(&self.access.identity.absence()));
-            }
-            return Err(failure);
+            self.access.identity.after(failure, credential.is_none()).await?;
         }
     }
 
