@@ -62,6 +62,15 @@ impl Failure {
         self
     }
 
+    /// Says what the store's own code means: the cause, and whether trying again may help, after the `pause` that the
+    /// store asked for.
+    #[must_use]
+    pub fn meaning(mut self, reason: Reason, retry: Retry, pause: Option<Duration>) -> Self {
+        self.reason = reason;
+        self.retry = pause.filter(|_| retry != Retry::Never).map_or(retry, Retry::After);
+        self
+    }
+
     /// Says what failed, anew.
     #[must_use]
     pub fn with_act(mut self, act: impl Into<String>) -> Self {

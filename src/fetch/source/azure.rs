@@ -196,8 +196,7 @@ impl Azure {
 
         let mut failure = Failure::status(status, pause, String::new());
         if let Some((reason, retry)) = code.as_deref().and_then(|code| meaning(code, credential.is_some())) {
-            (failure.reason, failure.retry) =
-                (reason, pause.filter(|_| retry != Retry::Never).map_or(retry, Retry::After));
+            failure = failure.meaning(reason, retry, pause);
         }
         let mut act = self.act(failure.reason, &host, status, ask, credential.is_some());
         if failure.reason == Reason::ArtifactForbidden && status == StatusCode::NOT_FOUND {

@@ -159,8 +159,7 @@ impl Gcs {
 
         let mut failure = Failure::status(status, pause, String::new());
         if let Some((reason, retry)) = code.as_deref().and_then(meaning) {
-            (failure.reason, failure.retry) =
-                (reason, pause.filter(|_| retry != Retry::Never).map_or(retry, Retry::After));
+            failure = failure.meaning(reason, retry, pause);
         }
         if status == StatusCode::PRECONDITION_FAILED {
             failure.retry = Retry::Soon;

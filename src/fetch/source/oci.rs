@@ -249,8 +249,7 @@ impl Oci {
 
         let mut failure = Failure::status(status, pause, String::new());
         if let Some((reason, retry)) = code.and_then(meaning) {
-            (failure.reason, failure.retry) =
-                (reason, pause.filter(|_| retry != Retry::Never).map_or(retry, Retry::After));
+            failure = failure.meaning(reason, retry, pause);
         }
         let is_anonymous = self.access.login == Login::Anonymous;
         if is_insufficient && !is_anonymous {

@@ -159,8 +159,7 @@ impl S3 {
 
         let mut failure = Failure::status(status, pause, String::new());
         if let Some((reason, retry)) = code.as_deref().and_then(meaning) {
-            (failure.reason, failure.retry) =
-                (reason, pause.filter(|_| retry != Retry::Never).map_or(retry, Retry::After));
+            failure = failure.meaning(reason, retry, pause);
         }
         let (right, resource) = match ask {
             Ask::Object(object, _) => ("s3:GetObject", format!("arn:aws:s3:::{}/{}", self.bucket, object.key)),
