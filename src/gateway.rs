@@ -6,12 +6,15 @@
 pub mod access_log;
 pub mod backend;
 pub mod body;
+pub mod connection;
 pub mod listen;
 pub mod metrics;
 pub mod phase;
+pub mod protocol;
 pub mod record;
 pub mod source;
 pub mod table;
+pub mod tunnel;
 pub mod upstream;
 
 use std::io;

@@ -278,6 +278,29 @@ pub struct InferenceConfig {
     pub readiness_route: Route,
     /// Answers the scoring requests.
     pub scoring_route: Route,
+    /// What the server speaks on its scoring route.
+    #[serde(default, skip_serializing_if = "AppProtocol::is_default")]
+    pub app_protocol: AppProtocol,
+}
+
+/// What a server speaks, in the words of a Service's `appProtocol`.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AppProtocol {
+    /// HTTP/1.1.
+    #[default]
+    #[serde(rename = "http")]
+    Http,
+    /// HTTP/2 without TLS, as gRPC wants it.
+    #[serde(rename = "kubernetes.io/h2c")]
+    H2c,
+}
+
+impl AppProtocol {
+    /// Whether it is what is taken when nothing is said.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// A port and a path of the container.
@@ -299,7 +322,12 @@ impl InferenceConfig {
     #[must_use]
     pub fn standard() -> Self {
         let route = |path: &str| Route { port: Self::DEFAULT_PORT, path: path.to_owned() };
-        Self { liveness_route: route("/"), readiness_route: route("/"), scoring_route: route("/score") }
+        Self {
+            liveness_route: route("/"),
+            readiness_route: route("/"),
+            scoring_route: route("/score"),
+            app_protocol: AppProtocol::Http,
+        }
     }
 }
 

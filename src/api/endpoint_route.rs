@@ -3,6 +3,7 @@
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
+use super::deployment::AppProtocol;
 use super::endpoint::{AuthMode, EndpointLimits};
 use super::units::Percent;
 
@@ -66,6 +67,9 @@ pub struct RouteDeployment {
     pub service: String,
     /// Port of the instances.
     pub port: i32,
+    /// What the instances speak there.
+    #[serde(default, skip_serializing_if = "AppProtocol::is_default")]
+    pub app_protocol: AppProtocol,
     /// Path of the instances that `/score` is rewritten to.
     pub scoring_path: String,
     /// The longest a request may take, in milliseconds.

@@ -12,6 +12,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep};
 
 use super::backend::Slot;
+use super::phase::identify;
 use super::record::Record;
 use super::upstream::{Pool, Upstream};
 
@@ -60,6 +61,11 @@ impl Upload {
     #[must_use]
     pub fn received(&self) -> u64 {
         self.received.load(Ordering::Relaxed)
+    }
+
+    /// Counts bytes that were read otherwise.
+    pub fn add(&self, count: u64) {
+        self.received.fetch_add(count, Ordering::Relaxed);
     }
 
     /// Whether the whole body was read.
@@ -175,7 +181,8 @@ fn discard(mut incoming: Incoming, mut budget: u64) {
 }
 
 /// The body of an instance's answer. It drives the connection that it comes from, holds the slot until it ends, and
-/// gives the connection back then. Trailers stay behind.
+/// gives the connection back then. Trailers pass between HTTP/2 and HTTP/2 (gRPC has its status there), else they stay
+/// behind.
 #[derive(Debug)]
 pub struct InstanceBody {
     incoming: Incoming,
@@ -188,6 +195,7 @@ pub struct InstanceBody {
     patience: Duration,
     progress: Instant,
     timer: Pin<Box<Sleep>>,
+    trailers: bool,
 }
 
 impl InstanceBody {
@@ -214,7 +222,13 @@ impl InstanceBody {
             patience,
             progress,
             timer,
+            trailers: false,
         }
+    }
+
+    /// Lets trailers pass, but what [`clean`](identify::clean) takes out of them.
+    pub const fn pass_trailers(&mut self) {
+        self.trailers = true;
     }
 
     fn finish(&mut self) {
@@ -271,7 +285,14 @@ impl Body for InstanceBody {
                     return Poll::Pending;
                 }
             };
-            let Ok(data) = frame.into_data() else { continue };
+            let data = match frame.into_data() {
+                Ok(data) => data,
+                Err(frame) => {
+                    let Some(mut trailers) = frame.into_trailers().ok().filter(|_| this.trailers) else { continue };
+                    identify::clean(&mut trailers);
+                    return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+                }
+            };
             this.received = this.received.saturating_add(u64::try_from(data.len()).unwrap_or(u64::MAX));
             if this.received > this.limit {
                 return this.break_off(BodyError::ResponseTooLarge { limit: this.limit });
@@ -306,7 +327,8 @@ impl Drop for InstanceBody {
 #[derive(Debug)]
 pub struct AnswerBody {
     content: Content,
-    record: Record,
+    /// None when the account is closed elsewhere.
+    record: Option<Record>,
     /// Why it broke off, until the caller's connection has heard it.
     broken: Option<BodyError>,
 }
@@ -321,13 +343,19 @@ impl AnswerBody {
     /// An answer of our own.
     #[must_use]
     pub fn own(text: impl Into<Bytes>, record: Record) -> Self {
-        Self { content: Content::Own(Full::new(text.into())), record, broken: None }
+        Self { content: Content::Own(Full::new(text.into())), record: Some(record), broken: None }
+    }
+
+    /// No body, of an answer whose account is closed elsewhere.
+    #[must_use]
+    pub fn none() -> Self {
+        Self { content: Content::Own(Full::default()), record: None, broken: None }
     }
 
     /// The answer of an instance.
     #[must_use]
     pub const fn instance(body: InstanceBody, record: Record) -> Self {
-        Self { content: Content::Instance(body), record, broken: None }
+        Self { content: Content::Instance(body), record: Some(record), broken: None }
     }
 }
 
@@ -341,7 +369,7 @@ impl Body for AnswerBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
         if let Some(error) = this.broken.take() {
-            this.record.cut(&error);
+            this.record.iter_mut().for_each(|record| record.cut(&error));
             return Poll::Ready(Some(Err(error)));
         }
         let frame = match &mut this.content {
@@ -349,7 +377,10 @@ impl Body for AnswerBody {
             Content::Instance(body) => Pin::new(body).poll_frame(context),
         };
         match frame {
-            Poll::Ready(Some(Ok(ref frame))) => this.record.sent(frame.data_ref().map_or(0, Bytes::len)),
+            Poll::Ready(Some(Ok(ref frame))) => {
+                let length = frame.data_ref().map_or(0, Bytes::len);
+                this.record.iter_mut().for_each(|record| record.sent(length));
+            }
             // An error throws away what is not yet written, even the head. A pause lets that go out first.
             Poll::Ready(Some(Err(error))) => {
                 this.broken = Some(error);
@@ -359,7 +390,7 @@ impl Body for AnswerBody {
             _ => {}
         }
         if matches!(frame, Poll::Ready(None)) || self.is_end_stream() {
-            self.record.complete();
+            self.record.iter_mut().for_each(Record::complete);
         }
         frame
     }
@@ -384,7 +415,7 @@ impl Drop for AnswerBody {
     /// A body without bytes is never polled.
     fn drop(&mut self) {
         if self.is_end_stream() {
-            self.record.complete();
+            self.record.iter_mut().for_each(Record::complete);
         }
     }
 }

@@ -1,26 +1,18 @@
 //! Sockets and the threads behind them: one single-threaded runtime for each, sharing the port.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use hyper::server::conn::http1::Builder;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::Gateway;
-use super::phase;
+use super::connection;
 use super::upstream::Pool;
 
-/// How long a connection may be idle, and how long the head of a request may take. Longer than the callers' own
-/// pools keep one (mostly 60 seconds), or else they would meet a closing connection.
-const IDLE: Duration = Duration::from_secs(90);
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 4096;
 /// Pause after a failed accept, so that a shortage of descriptors is no busy loop.
@@ -67,12 +59,12 @@ async fn accept(listener: TcpListener, gateway: &Arc<Gateway>, close: &Cancellat
     let pool = Arc::new(Pool::default());
     let sweeper = Arc::clone(&pool);
     tokio::spawn(async move { sweeper.keep_swept().await });
-    let connections = TaskTracker::new();
+    let connections = &pool.callers;
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(connection(stream, Arc::clone(gateway), Arc::clone(&pool), close.child_token()));
+                    connections.spawn(connection::of_caller(stream, Arc::clone(gateway), Arc::clone(&pool), close.child_token()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "accepting a connection failed");
@@ -84,44 +76,11 @@ async fn accept(listener: TcpListener, gateway: &Arc<Gateway>, close: &Cancellat
     }
     // Whoever is connected already but not accepted would be reset.
     while let Some(Ok((stream, _))) = listener.accept().now_or_never() {
-        connections.spawn(connection(stream, Arc::clone(gateway), Arc::clone(&pool), close.child_token()));
+        connections.spawn(connection::of_caller(stream, Arc::clone(gateway), Arc::clone(&pool), close.child_token()));
     }
     drop(listener);
     connections.close();
     if tokio::time::timeout(drain, connections.wait()).await.is_err() {
         tracing::warn!(connections = connections.len(), after = ?drain, "requests were still in flight; breaking them off");
-    }
-}
-
-async fn connection(stream: TcpStream, gateway: Arc<Gateway>, pool: Arc<Pool>, close: CancellationToken) {
-    // Most of the memory of a connection comes with its first byte.
-    let mut first = [0];
-    tokio::select! {
-        spoken = tokio::time::timeout(IDLE, stream.peek(&mut first)) => if !matches!(spoken, Ok(Ok(1..))) { return },
-        () = close.cancelled() => if !matches!(stream.peek(&mut [0]).now_or_never(), Some(Ok(1..))) { return },
-    }
-    if stream.set_nodelay(true).is_err() {
-        return;
-    }
-    let service = service_fn(move |request| {
-        // On the heap, so that an idle connection does not hold the room of a request.
-        let answer = Box::pin(phase::score(Arc::clone(&gateway), Arc::clone(&pool), request));
-        async move { Ok::<_, Infallible>(answer.await) }
-    });
-    let connection = Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(IDLE)
-        .serve_connection(TokioIo::new(stream), service);
-    let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        biased;
-        ended = connection.as_mut() => ended,
-        () = close.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection broke");
     }
 }

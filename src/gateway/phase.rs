@@ -20,6 +20,7 @@ use hyper::{Request, Response};
 use super::Gateway;
 use super::body::{self, AnswerBody, RequestBody};
 use super::record::Record;
+use super::tunnel::Wish;
 use super::upstream::Pool;
 use answer::{Answer, Refusal};
 use identify::Caller;
@@ -63,9 +64,10 @@ async fn walk(
             Err(refusal) => return Err(refusal),
         }
     };
+    let wish = Wish::of(&mut parts, &incoming);
     identify::clean(&mut parts.headers);
     let body = RequestBody::new(incoming, endpoint.max_request_bytes, Arc::clone(&record.upload));
-    let (request, scoring) = forward::request(parts, body, path.as_ref(), &deployment, caller)?;
+    let (request, scoring) = forward::request(parts, body, path.as_ref(), &deployment, caller, wish.as_ref())?;
     let response = forward::forward(pool, &deployment, slot, request, caller.point, record).await?;
-    Ok(Answer { response, deployment, scoring, max_response_bytes: endpoint.max_response_bytes })
+    Ok(Answer { response, deployment, scoring, max_response_bytes: endpoint.max_response_bytes, wish })
 }

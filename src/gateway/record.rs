@@ -174,6 +174,7 @@ impl Record {
             deployment_name: self.deployment.as_ref().map_or("", |deployment| &deployment.name),
             protocol: match asked.version {
                 Version::HTTP_10 => "HTTP/1.0",
+                Version::HTTP_2 => "HTTP/2",
                 _ => "HTTP/1.1",
             },
             response_code: self.code,

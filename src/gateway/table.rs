@@ -11,6 +11,7 @@ use hyper::header::HeaderValue;
 
 use super::backend::Backend;
 use super::metrics::{DeploymentMetrics, Results};
+use super::protocol::Protocol;
 
 /// The table in force; swapped as a whole, read without a lock.
 pub type SharedTable = ArcSwap<Table>;
@@ -85,6 +86,8 @@ pub struct Deployment {
     pub weight: u32,
     /// Port of the instances that have none of their own.
     pub port: u16,
+    /// What the instances speak.
+    pub protocol: Protocol,
     /// Path of the instances that `/score` is rewritten to.
     pub scoring_path: String,
     /// The longest a request may take.

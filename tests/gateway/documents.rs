@@ -17,6 +17,7 @@ pub struct Deployment {
     pub timeout_ms: u32,
     pub concurrent: u32,
     pub queue_ms: u32,
+    pub app_protocol: &'static str,
     pub instances: Vec<SocketAddr>,
 }
 
@@ -29,6 +30,7 @@ impl Deployment {
             timeout_ms: 10_000,
             concurrent: 100,
             queue_ms: 10_000,
+            app_protocol: "http",
             instances: instances.to_vec(),
         }
     }
@@ -53,12 +55,14 @@ impl Endpoint {
         let mut routes = String::new();
         let mut instances = String::new();
         for deployment in deployments {
-            let Deployment { name, weight, scoring_path, timeout_ms, concurrent, queue_ms, .. } = deployment;
+            let Deployment { name, weight, scoring_path, timeout_ms, concurrent, queue_ms, app_protocol, .. } =
+                deployment;
             write!(
                 routes,
                 "
       - {{name: {name}, weight: {weight}, mirror: 0, service: iris-{name}, port: 1, scoringPath: {scoring_path},
-         requestTimeoutMs: {timeout_ms}, maxConcurrentRequestsPerInstance: {concurrent}, maxQueueWaitMs: {queue_ms}, instances: 1}}"
+         requestTimeoutMs: {timeout_ms}, maxConcurrentRequestsPerInstance: {concurrent}, maxQueueWaitMs: {queue_ms}, appProtocol: {app_protocol},
+         instances: 1}}"
             )
             .unwrap();
             let addresses: Vec<_> = deployment.instances.iter().map(|address| format!("\"{address}\"")).collect();

@@ -4,10 +4,12 @@
 
 mod concurrency;
 mod documents;
+mod http2;
 mod model;
 mod process;
 mod roll;
 mod routing;
 mod statuses;
 mod streaming;
+mod websocket;
 mod wire;

@@ -14,7 +14,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
@@ -54,7 +54,25 @@ impl Model {
     where
         F: Future<Output = Response<Body>> + Send + 'static,
     {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_speaking(false, answer).await
+    }
+
+    /// The same in HTTP/2, or in HTTP/1.
+    pub async fn start_speaking<F>(http2: bool, answer: impl Fn(Request<Incoming>) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Response<Body>> + Send + 'static,
+    {
+        Self::start_on(TcpListener::bind("127.0.0.1:0").await.unwrap(), http2, answer)
+    }
+
+    fn start_on<F>(
+        listener: TcpListener,
+        http2: bool,
+        answer: impl Fn(Request<Incoming>) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Response<Body>> + Send + 'static,
+    {
         let address = listener.local_addr().unwrap();
         let (requests, connections) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let (sender, cancelled) = watch::channel(0);
@@ -76,9 +94,13 @@ impl Model {
                             Ok::<_, Infallible>(response)
                         }
                     });
-                    let _ = hyper::server::conn::http1::Builder::new()
-                        .serve_connection(TokioIo::new(stream), service)
-                        .await;
+                    let stream = TokioIo::new(stream);
+                    if http2 {
+                        let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                        let _ = builder.serve_connection(stream, service).await;
+                    } else {
+                        let _ = hyper::server::conn::http1::Builder::new().serve_connection(stream, service).await;
+                    }
                 });
             }
         });
@@ -87,22 +109,32 @@ impl Model {
 
     /// A model that answers its own name at once.
     pub async fn named(name: &'static str) -> Self {
-        Self::start(move |request| async move {
+        Self::named_on(TcpListener::bind("127.0.0.1:0").await.unwrap(), false, name)
+    }
+
+    /// The same on a socket of one's own, in HTTP/2 or in HTTP/1.
+    pub fn named_on(listener: TcpListener, http2: bool, name: &'static str) -> Self {
+        Self::start_on(listener, http2, move |request| async move {
             let _ = request.into_body().collect().await;
             full(name)
         })
-        .await
     }
 
     /// A model that answers with what it was asked: method, path and query, headers and body.
     pub async fn inspecting() -> Self {
-        Self::start(|request| async move {
+        Self::inspecting_speaking(false).await
+    }
+
+    /// The same in HTTP/2, or in HTTP/1.
+    pub async fn inspecting_speaking(http2: bool) -> Self {
+        Self::start_speaking(http2, |request| async move {
             let (parts, body) = request.into_parts();
             let body = body.collect().await.unwrap().to_bytes();
             let headers: Vec<_> =
                 parts.headers.iter().map(|(name, value)| [name.as_str(), value.to_str().unwrap()]).collect();
             let seen = serde_json::json!({
                 "method": parts.method.as_str(),
+                "version": format!("{:?}", parts.version),
                 "path": parts.uri.to_string(),
                 "headers": headers,
                 "body": String::from_utf8(body.to_vec()).unwrap(),

@@ -15,8 +15,10 @@ use super::identify::{self, CLIENT_REQUEST_ID, Caller, REQUEST_ID};
 use crate::catalogue::answer::{self as catalogue, Answer as Row};
 use crate::gateway::Gateway;
 use crate::gateway::body::AnswerBody;
+use crate::gateway::protocol::Protocol;
 use crate::gateway::record::Record;
 use crate::gateway::table::Deployment;
+use crate::gateway::tunnel::{self, Wish};
 
 const MODEL_STATUS: HeaderName = HeaderName::from_static("ms-azureml-model-error-statuscode");
 const MODEL_REASON: HeaderName = HeaderName::from_static("ms-azureml-model-error-reason");
@@ -123,6 +125,8 @@ pub struct Answer {
     pub scoring: bool,
     /// Largest response body, in bytes.
     pub max_response_bytes: u64,
+    /// That the connection become a WebSocket, when the caller asked for that.
+    pub wish: Option<Wish>,
 }
 
 /// Makes the answer.
@@ -133,19 +137,23 @@ pub fn answer(
     mut record: Record,
     gateway: &Gateway,
 ) -> Response<AnswerBody> {
-    let mut response = match outcome.and_then(within_limit) {
-        Ok(answer) => pass_on(answer, record),
+    let mut response = match outcome.and_then(within_limit).and_then(asked_for) {
+        Ok(answer) if answer.response.response.status() == StatusCode::SWITCHING_PROTOCOLS => switch(answer, record),
+        Ok(answer) => pass_on(answer, caller, record),
         Err(refusal) => {
             record.refused(refusal.row().name);
             refuse(refusal, caller, record)
         }
     };
+    let ends = gateway.draining.load(Ordering::Relaxed)
+        && caller.protocol == Protocol::Http1
+        && response.status() != StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, caller.request_id.clone());
     if let Some(id) = &caller.client_request_id {
         headers.insert(CLIENT_REQUEST_ID, id.clone());
     }
-    if gateway.draining.load(Ordering::Relaxed) {
+    if ends {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
@@ -159,9 +167,38 @@ fn within_limit(answer: Answer) -> Result<Answer, Refusal> {
     Ok(answer)
 }
 
-fn pass_on(answer: Answer, mut record: Record) -> Response<AnswerBody> {
-    let Answer { response, deployment, scoring, max_response_bytes } = answer;
-    let (mut parts, body) = response.split(max_response_bytes);
+/// Refuses another protocol that nobody asked for, or that is another one than was asked for.
+fn asked_for(answer: Answer) -> Result<Answer, Refusal> {
+    let response = &answer.response.response;
+    let agreed = || answer.wish.is_some() && tunnel::is_websocket(response.headers());
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS && !agreed() {
+        return Err(Refusal::Connection);
+    }
+    Ok(answer)
+}
+
+/// Makes a tunnel of the two connections.
+fn switch(answer: Answer, mut record: Record) -> Response<AnswerBody> {
+    let Answer { response: Begun { mut response, upstream, slot, pool, .. }, deployment, wish, .. } = answer;
+    let instance = hyper::upgrade::on(&mut response);
+    let (mut parts, _) = response.into_parts();
+    identify::clean(&mut parts.headers);
+    tunnel::mark(&mut parts.headers);
+    parts.headers.insert(PIN, deployment.header.clone());
+    record.answered(parts.status.as_u16());
+    if let Some(wish) = wish {
+        pool.callers.spawn(wish.grant(instance, upstream, slot, record));
+    }
+    Response::from_parts(parts, AnswerBody::none())
+}
+
+fn pass_on(answer: Answer, caller: &Caller, mut record: Record) -> Response<AnswerBody> {
+    let Answer { response, deployment, scoring, max_response_bytes, .. } = answer;
+    let trailers = response.protocol == Protocol::Http2 && caller.protocol == Protocol::Http2;
+    let (mut parts, mut body) = response.split(max_response_bytes);
+    if trailers {
+        body.pass_trailers();
+    }
     parts.version = Version::HTTP_11;
     identify::clean(&mut parts.headers);
     let model = parts.status;

@@ -6,8 +6,9 @@ use std::time::Duration;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::TrySendError;
-use hyper::header::{HOST, HeaderValue};
+use hyper::header::{COOKIE, HOST, HeaderMap, HeaderValue, TE};
 use hyper::http::request::Parts;
+use hyper::http::uri::{Authority, Scheme};
 use hyper::{Method, Request, Response, Uri, Version};
 use tokio::time::{Instant, Sleep};
 
@@ -16,8 +17,10 @@ use super::answer::Refusal;
 use super::identify::{CLIENT_REQUEST_ID, Caller, REQUEST_ID};
 use crate::gateway::backend::{Instance, Slot};
 use crate::gateway::body::{InstanceBody, RequestBody};
+use crate::gateway::protocol::Protocol;
 use crate::gateway::record::Record;
 use crate::gateway::table::Deployment;
+use crate::gateway::tunnel::{self, Wish};
 use crate::gateway::upstream::{Pool, Upstream};
 
 /// The path that callers score at.
@@ -42,6 +45,8 @@ pub struct Begun {
     pub patience: Duration,
     /// The timer of the request, to be used again.
     pub timer: std::pin::Pin<Box<Sleep>>,
+    /// Whether the instance speaks HTTP/2.
+    pub protocol: Protocol,
 }
 
 impl Begun {
@@ -64,6 +69,7 @@ pub fn request(
     path: Option<&String>,
     deployment: &Deployment,
     caller: &Caller,
+    wish: Option<&Wish>,
 ) -> Result<(Request<RequestBody>, bool), Refusal> {
     let asked =
         path.map(String::as_str).or_else(|| parts.uri.path_and_query().map(hyper::http::uri::PathAndQuery::as_str));
@@ -72,20 +78,50 @@ pub fn request(
         Some(rest) => (join(&deployment.scoring_path, rest), true),
         None => (asked.to_owned(), false),
     };
-    if !parts.headers.contains_key(HOST) {
-        // HTTP/1.1 wants one, though it may be empty.
-        let authority = parts.uri.authority().map_or("", hyper::http::uri::Authority::as_str);
-        let host = HeaderValue::from_str(authority).map_err(|_| Refusal::Internal)?;
+    // What the target says goes before the header (RFC 9112, 3.2.2). HTTP/1.1 wants one, though it may be empty.
+    if let Some(authority) = parts.uri.authority() {
+        let host = HeaderValue::from_str(authority.as_str()).map_err(|_| Refusal::Internal)?;
         parts.headers.insert(HOST, host);
+    } else if !parts.headers.contains_key(HOST) {
+        parts.headers.insert(HOST, HeaderValue::from_static(""));
     }
+    join_cookies(&mut parts.headers);
     parts.uri = Uri::try_from(target).map_err(|_| Refusal::Internal)?;
     parts.version = Version::HTTP_11;
+    if deployment.protocol == Protocol::Http2 {
+        parts.version = Version::HTTP_2;
+        parts.uri = with_authority(parts.uri, parts.headers.remove(HOST).as_ref())?;
+        // The only value that HTTP/2 knows, and all that gRPC asks for.
+        parts.headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
     parts.extensions.clear();
+    if wish.is_some() && deployment.protocol == Protocol::Http1 {
+        tunnel::mark(&mut parts.headers);
+    }
     parts.headers.insert(REQUEST_ID, caller.request_id.clone());
     if let Some(id) = &caller.client_request_id {
         parts.headers.insert(CLIENT_REQUEST_ID, id.clone());
     }
     Ok((Request::from_parts(parts, body), scoring))
+}
+
+/// HTTP/2 has the host in the target. Whoever sent none, or none that is one, gets a name that says so.
+fn with_authority(uri: Uri, host: Option<&HeaderValue>) -> Result<Uri, Refusal> {
+    let host = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
+    let mut parts = uri.into_parts();
+    parts.scheme = Some(Scheme::HTTP);
+    parts.authority = Some(host.unwrap_or_else(|| Authority::from_static("invalid")));
+    Uri::from_parts(parts).map_err(|_| Refusal::Internal)
+}
+
+/// HTTP/2 may send cookies in crumbs, which nobody else understands (RFC 9113, 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(COOKIE).iter().nth(1).is_some() {
+        let crumbs: Vec<_> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+        if let Ok(cookies) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+            headers.insert(COOKIE, cookies);
+        }
+    }
 }
 
 /// What follows `/score`, when the path is that or below it.
@@ -120,12 +156,12 @@ pub async fn forward(
     let mut tried: Vec<Arc<Instance>> = Vec::new();
     loop {
         let address = slot.instance().address.socket(deployment.port);
-        let unused = pool.take(address);
+        let unused = pool.take(address, deployment.protocol);
         let reused = unused.is_some();
         let connecting = async {
             match unused {
                 Some(upstream) => Ok(upstream),
-                None => Upstream::connect(address, patience / 3).await,
+                None => Upstream::connect(address, deployment.protocol, patience / 3).await,
             }
         };
         let connected = tokio::select! {
@@ -134,7 +170,12 @@ pub async fn forward(
             () = timer.as_mut() => return Err(Refusal::Timeout),
         };
         let mut upstream = match connected {
-            Ok(upstream) => upstream,
+            Ok(upstream) => {
+                if !reused {
+                    pool.share(&upstream);
+                }
+                upstream
+            }
             Err(error) => {
                 slot = another(deployment, slot, &mut tried, point, record, &error).await?;
                 continue;
@@ -151,7 +192,7 @@ pub async fn forward(
             () = timer.as_mut() => {
                 // An instance that has all of the request goes on working on it, whoever waits or not.
                 if record.upload.is_complete() {
-                    tokio::spawn(linger(sending, slot, Arc::clone(pool)));
+                    tokio::spawn(linger(sending, slot, Arc::clone(pool), deployment.protocol));
                 }
                 return Err(Refusal::Timeout);
             }
@@ -159,7 +200,8 @@ pub async fn forward(
         let mut error = match answer {
             Ok(response) => {
                 record.model_answered(response.status().as_u16());
-                return Ok(Begun { response, upstream, slot, pool: Arc::clone(pool), patience, timer });
+                let protocol = deployment.protocol;
+                return Ok(Begun { response, upstream, slot, pool: Arc::clone(pool), patience, timer, protocol });
             }
             Err(error) => error,
         };
@@ -232,11 +274,11 @@ impl Again {
 type Sent = (Result<Response<Incoming>, TrySendError<Request<RequestBody>>>, Upstream);
 
 /// Holds the slot until the instance is done with a request that nobody waits for.
-async fn linger(sending: impl Future<Output = Sent>, slot: Slot, pool: Arc<Pool>) {
+async fn linger(sending: impl Future<Output = Sent>, slot: Slot, pool: Arc<Pool>, protocol: Protocol) {
     let timer = Box::pin(tokio::time::sleep(LINGER));
     let end = tokio::time::timeout(LINGER, async move {
         if let (Ok(response), upstream) = sending.await {
-            let begun = Begun { response, upstream, slot, pool, patience: LINGER, timer };
+            let begun = Begun { response, upstream, slot, pool, patience: LINGER, timer, protocol };
             let (_, mut body) = begun.split(u64::MAX);
             while let Some(Ok(_)) = body.frame().await {}
         }

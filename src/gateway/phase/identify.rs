@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use hyper::Version;
 use hyper::header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use uuid::Uuid;
 
 use super::answer::Refusal;
 use crate::gateway::Gateway;
+use crate::gateway::protocol::Protocol;
 use crate::gateway::table::Endpoint;
 
 /// Our id of a request.
@@ -30,6 +32,8 @@ pub struct Caller {
     pub client_request_id: Option<HeaderValue>,
     /// A random number, equally distributed, that all draws of this request are made with.
     pub point: u32,
+    /// What the caller speaks.
+    pub protocol: Protocol,
 }
 
 /// Gives the request its id, and takes the caller's own out of its headers.
@@ -42,6 +46,7 @@ pub fn caller(parts: &mut Parts) -> Caller {
         request_id: request_id.unwrap_or(HeaderValue::from_static("")),
         client_request_id: parts.headers.remove(CLIENT_REQUEST_ID).as_ref().and_then(client_request_id),
         point: u32::from_be_bytes([first, second, third, fourth]),
+        protocol: if parts.version == Version::HTTP_2 { Protocol::Http2 } else { Protocol::Http1 },
     }
 }
 

@@ -8,9 +8,11 @@ use hyper::header::HeaderValue;
 use jiff::Timestamp;
 
 use super::{Auth, Deployment, Endpoint, SharedTable, Table};
+use crate::api::deployment::AppProtocol;
 use crate::api::endpoint::AuthMode;
 use crate::api::endpoint_route::{EndpointRoute, RouteAuth, RouteDeployment};
 use crate::gateway::backend::{Address, Backend};
+use crate::gateway::protocol::Protocol;
 
 /// Namespace and name.
 type Key = (String, String);
@@ -163,6 +165,10 @@ impl TableWriter {
             header,
             weight: u32::try_from(route.weight.0).unwrap_or(0),
             port,
+            protocol: match route.app_protocol {
+                AppProtocol::Http => Protocol::Http1,
+                AppProtocol::H2c => Protocol::Http2,
+            },
             scoring_path: route.scoring_path,
             request_timeout: milliseconds(route.request_timeout_ms),
             max_concurrent_requests_per_instance: usize::try_from(route.max_concurrent_requests_per_instance)

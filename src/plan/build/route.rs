@@ -54,13 +54,15 @@ fn entry(
 ) -> RouteDeployment {
     let spec = &member.object.spec;
     let deployment_name = validate::deployment_name(&member.object);
-    let scoring = validate::routes(spec).scoring_route;
+    let routes = validate::routes(spec);
+    let scoring = routes.scoring_route;
     RouteDeployment {
         name: deployment_name.to_owned(),
         weight: Percent(weights.get(deployment_name).copied().unwrap_or_default()),
         mirror: Percent(traffic::share(&endpoint.mirror_traffic, deployment_name)),
         service: name::instances_service(member.object.metadata.name.as_deref().unwrap_or_default()),
         port: scoring.port,
+        app_protocol: routes.app_protocol,
         scoring_path: scoring.path,
         request_timeout_ms: spec.request_settings.request_timeout_ms,
         max_concurrent_requests_per_instance: spec.request_settings.max_concurrent_requests_per_instance,

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use crate::api::deployment::OnlineDeployment;
+use crate::api::deployment::{AppProtocol, OnlineDeployment};
 use crate::api::endpoint::OnlineEndpoint;
 use crate::api::{label, name};
 use crate::plan::validate::Valid;
@@ -24,6 +24,10 @@ pub fn of_instances(object: &OnlineDeployment, valid: &Valid<'_>) -> Service {
                 port,
                 target_port: Some(IntOrString::Int(port)),
                 protocol: Some("TCP".to_owned()),
+                app_protocol: match valid.routes.app_protocol {
+                    AppProtocol::Http => None,
+                    AppProtocol::H2c => Some("kubernetes.io/h2c".to_owned()),
+                },
                 ..ServicePort::default()
             }]),
             ..ServiceSpec::default()

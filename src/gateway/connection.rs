@@ -1,0 +1,152 @@
+//! One connection of a caller, from its first byte to its end.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::service::{Service, service_fn};
+use hyper::{Request, Response, server};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+use super::Gateway;
+use super::body::AnswerBody;
+use super::phase;
+use super::protocol::Protocol;
+use super::upstream::Pool;
+
+/// How long a connection may be idle, and how long the head of a request may take. Longer than the callers' own
+/// pools keep one (mostly 60 seconds), or else they would meet a closing connection.
+const IDLE: Duration = Duration::from_secs(90);
+/// What an HTTP/2 connection opens with (RFC 9113, 3.4). No request of HTTP/1 begins with its first three bytes.
+const PREFACE: &[u8] = b"PRI";
+/// Pause before a caller is looked at again who has sent less than that of it.
+const PREFACE_PAUSE: Duration = Duration::from_millis(20);
+/// The longest that the beginning of the preface may take.
+const PREFACE_TIME: Duration = Duration::from_secs(5);
+/// Requests that a caller may have open on one HTTP/2 connection, as in nginx and Envoy's advice for edges.
+const MAX_STREAMS: u32 = 128;
+/// The longest head of an HTTP/2 request, in bytes after decompression; what hyper allows a head of HTTP/1.
+const MAX_HEAD: u32 = 64 << 10;
+/// Bytes of one request's body that may be under way unread, and of all on one connection: what a caller that is
+/// faster than the model costs in memory.
+const STREAM_WINDOW: u32 = 256 << 10;
+const CONNECTION_WINDOW: u32 = 1 << 20;
+/// Bytes of one answer that may wait for a slow caller.
+const SEND_BUFFER: usize = 256 << 10;
+/// Pause between the pings that find out whether an HTTP/2 caller is still there, and the longest for an answer.
+const PING: Duration = Duration::from_secs(30);
+const PONG: Duration = Duration::from_secs(20);
+
+/// Serves a caller until it leaves, is idle for too long, or `close`.
+pub async fn of_caller(stream: TcpStream, gateway: Arc<Gateway>, pool: Arc<Pool>, close: CancellationToken) {
+    let Some(protocol) = spoken(&stream, &close).await else { return };
+    if stream.set_nodelay(true).is_ok() {
+        serve(stream, protocol, gateway, pool, close).await;
+    }
+}
+
+/// What the caller begins to speak; None when it says nothing. Most of the memory of a connection comes after this.
+async fn spoken(stream: &TcpStream, close: &CancellationToken) -> Option<Protocol> {
+    let mut first = [0; PREFACE.len()];
+    let mut read = tokio::select! {
+        peeked = tokio::time::timeout(IDLE, stream.peek(&mut first)) => peeked.ok()?.ok()?,
+        () = close.cancelled() => futures::FutureExt::now_or_never(stream.peek(&mut first))?.ok()?,
+    };
+    let until = tokio::time::Instant::now() + PREFACE_TIME;
+    while let Some(beginning @ [_, ..]) = first.get(..read) {
+        match PREFACE.strip_prefix(beginning) {
+            Some([]) => return Some(Protocol::Http2),
+            None => return Some(Protocol::Http1),
+            // The next look would find the same byte at once: there is no waiting for a second one.
+            Some(_) if tokio::time::Instant::now() < until => tokio::time::sleep(PREFACE_PAUSE).await,
+            Some(_) => return None,
+        }
+        read = stream.peek(&mut first).await.ok()?;
+    }
+    None
+}
+
+/// Serves the requests of `stream`.
+pub async fn serve<I>(stream: I, protocol: Protocol, gateway: Arc<Gateway>, pool: Arc<Pool>, close: CancellationToken)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let score = move |request| {
+        // On the heap, so that an idle connection does not hold the room of a request.
+        let answer = Box::pin(phase::score(Arc::clone(&gateway), Arc::clone(&pool), request));
+        async move { Ok::<_, Infallible>(answer.await) }
+    };
+    let ended = match protocol {
+        Protocol::Http1 => http1(stream, service_fn(score), close).await,
+        Protocol::Http2 => http2(stream, score, close).await,
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection broke");
+    }
+}
+
+async fn http1<I, S>(stream: I, service: S, close: CancellationToken) -> hyper::Result<()>
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Service<Request<Incoming>, Response = Response<AnswerBody>, Error = Infallible>,
+{
+    let connection = server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(IDLE)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    tokio::select! {
+        biased;
+        ended = connection.as_mut() => ended,
+        () = close.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    }
+}
+
+async fn http2<I, F>(stream: I, score: impl Fn(Request<Incoming>) -> F, close: CancellationToken) -> hyper::Result<()>
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    F: Future<Output = Result<Response<AnswerBody>, Infallible>> + Send + 'static,
+{
+    let asked = AtomicBool::new(true);
+    let service = service_fn(|request| {
+        asked.store(true, Ordering::Relaxed);
+        score(request)
+    });
+    let connection = server::conn::http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEAD)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(PONG)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    tokio::select! {
+        biased;
+        ended = connection.as_mut() => return ended,
+        () = unasked(&asked) => {}
+        () = close.cancelled() => {}
+    }
+    // What is open goes on; a next request needs a new connection.
+    connection.as_mut().graceful_shutdown();
+    connection.await
+}
+
+/// Resolves when `asked` was not set for [`IDLE`]: HTTP/2 has no such timeout in hyper.
+async fn unasked(asked: &AtomicBool) {
+    while asked.swap(false, Ordering::Relaxed) {
+        tokio::time::sleep(IDLE).await;
+    }
+}
