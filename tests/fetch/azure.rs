@@ -2,8 +2,9 @@
 
 use mooring_operator::catalogue::Reason;
 
-use crate::program::{Ended, Job};
-use crate::store::{self, Store};
+use crate::program::Job;
+use crate::shelf::{self, How, What, iris};
+use crate::store;
 use crate::web::{Answer, Web, response};
 
 /// Of the account `acct`, wherever that is, with the Secret `keys`.
@@ -24,18 +25,21 @@ fn anonymous(uri: &str) -> Job {
     job.environment("IDENTITY_ENDPOINT", NOWHERE)
 }
 
-const IRIS: &[(&str, &[u8])] = &[
-    ("model/MLmodel", b"flavors: {}\n"),
-    ("model/a b+c%20d.txt", b"space, plus, percent\n"),
-    ("model/empty.txt", b""),
-    ("model/\u{fc}n\u{ef}.txt", b"not ASCII\n"),
-];
-
-/// The model of the store, which has two larger files more.
-fn has_iris(ended: &Ended) {
-    let (pickle, weights) = (b"pickle".repeat(1000), (0..=255).cycle().take(256 * 64).collect::<Vec<u8>>());
-    let larger: [(&str, &[u8]); 2] = [("model/model.pkl", &pickle), ("model/sub/folder/weights.bin", &weights)];
-    ended.has(&[IRIS, &larger].concat());
+#[test]
+fn every_kind_of_question_has_its_answer() {
+    let store = store::azure();
+    let entra = authority(|_| true, "S3CR3T.no.token");
+    let token = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(token.path(), "S3CR3T.of.pod").unwrap();
+    shelf::ask(&[What::Object, What::Prefix], Reason::ArtifactEmpty, What::files, |what, how| {
+        let uri = format!("azure://acct/models/{}", what.path(how));
+        match how {
+            How::Rightly | How::Missing => by_key(&uri),
+            How::Forbidden => secret(&uri, &[("sasToken", &store.sas_to_write)]).hiding(signature(&store.sas_to_write)),
+            // Azurite calls a wrong key a missing right, but knows a wrong token.
+            How::Unknown => federated(with_tokens(&uri), &entra, token.path().to_str().unwrap()),
+        }
+    });
 }
 
 #[test]
@@ -47,7 +51,7 @@ fn a_prefix_becomes_a_sub_folder() {
         "https://acct.blob.core.windows.net/models/iris/model/",
     ] {
         let ended = by_key(uri).run();
-        has_iris(&ended);
+        ended.has_files(&iris("model/"));
         assert!(ended.directory.join("model/marker").is_dir(), "the folder of a marker is missing");
     }
 }
@@ -124,7 +128,7 @@ fn every_kind_of_secret_works() {
     ] {
         secret(uri, &keys).hiding(signature(&store.sas)).run().has(&[("score.py", b"def init(): pass\n")]);
     }
-    has_iris(&secret("azure://acct/models/iris/model", &[("sasToken", &store.sas)]).run());
+    secret("azure://acct/models/iris/model", &[("sasToken", &store.sas)]).run().has_files(&iris("model/"));
     let public = secret("azure://acct/public/code/score.py", &[("anonymous", "true")]);
     public.run().has(&[("score.py", b"def init(): pass\n")]);
 }
@@ -139,7 +143,7 @@ fn a_signature_in_the_uri_works_and_is_never_shown() {
     let job = |uri: &str| anonymous(uri).hiding(signature(sas));
     for form in ["https://acct.blob.core.windows.net/models", "azure://acct/models"] {
         job(&format!("{form}/code/score.py?{sas}")).run().has(&[("score.py", b"def init(): pass\n")]);
-        has_iris(&job(&format!("{form}/iris/model?{sas}")).run());
+        job(&format!("{form}/iris/model?{sas}")).run().has_files(&iris("model/"));
     }
     // Azurite calls a wrong signature a missing right, in words that say what it is; see the next test but one.
     let wrong = sas.replace("sig=", "sig=S3CR3T");
@@ -167,7 +171,7 @@ fn a_wrong_key_or_signature_is_told_from_a_missing_right() {
 
     // Source: Azure Storage, "AuthenticationFailed" in the troubleshooting of client errors; a SAS that is over.
     let failed = |detail: &'static str| {
-        forged(move |_, _| {
+        Web::answering(move |_, _| {
             let message = "Server failed to authenticate the request. Make sure the value of Authorization header is \
                            formed correctly including the signature.\nRequestId:1";
             let body = format!(
@@ -200,7 +204,7 @@ fn a_secret_that_lacks_a_key_is_told_which() {
 
 #[test]
 fn what_is_public_needs_no_credentials() {
-    has_iris(&anonymous("azure://acct/public/iris/model").run());
+    anonymous("azure://acct/public/iris/model").run().has_files(&iris("model/"));
     let ended = anonymous("azure://acct/models/iris/model").run();
     ended.failed(
         Reason::ArtifactForbidden,
@@ -225,11 +229,10 @@ fn authority(is_right: impl Fn(&str) -> bool + Send + Sync + 'static, token: &'s
 }
 
 /// The store that knows tokens.
-fn with_tokens(uri: &str, store: &Store) -> (Job, tempfile::NamedTempFile) {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), &store.certificate).unwrap();
+fn with_tokens(uri: &str) -> Job {
+    let store = store::azure_tokens();
     let job = Job::model(uri).environment("AZURE_STORAGE_ENDPOINT", &store.endpoint);
-    (job.environment("SSL_CERT_FILE", file.path().to_str().unwrap()).hiding(&store.token), file)
+    job.trusting(&store.certificate).hiding(&store.token)
 }
 
 const CODE: &[(&str, &[u8])] = &[("code/helper.py", b""), ("code/score.py", b"def init(): pass\n")];
@@ -251,7 +254,7 @@ fn a_service_principal_gets_a_token_and_uses_it() {
         ("AZURE_CLIENT_SECRET", "S3CR3T"),
         ("AZURE_AUTHORITY_HOST", &entra.url("/")),
     ];
-    let (job, _file) = with_tokens("azure://acct/models/code", store);
+    let job = with_tokens("azure://acct/models/code");
     job.secret(&keys).run().has(CODE);
     assert_eq!(entra.requests().len(), 1, "one token does for all");
 }
@@ -273,7 +276,7 @@ fn a_workload_identity_shows_its_token_file() {
     let entra = authority(is_right, &store.token);
     let token = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(token.path(), "S3CR3T.of.pod").unwrap();
-    let (job, _file) = with_tokens("azure://acct/models/code/", store);
+    let job = with_tokens("azure://acct/models/code/");
     federated(job, &entra, token.path().to_str().unwrap()).run().has(CODE);
 }
 
@@ -286,7 +289,6 @@ fn federated(job: Job, entra: &Web, file: &str) -> Job {
 
 #[test]
 fn the_identity_of_the_node_is_only_asked_for_when_the_store_wants_one() {
-    let store = store::azure_tokens();
     let imds = || {
         Web::start(|request, _| {
             let is_right = request.starts_with("GET /token?")
@@ -304,14 +306,14 @@ fn the_identity_of_the_node_is_only_asked_for_when_the_store_wants_one() {
     };
     let node = imds();
     let as_node = |uri| {
-        let (job, file) = with_tokens(uri, store);
-        let job = job.environment("IDENTITY_ENDPOINT", &node.url("/token")).environment("AZURE_CLIENT_ID", "client-1");
-        (job, file)
+        with_tokens(uri)
+            .environment("IDENTITY_ENDPOINT", &node.url("/token"))
+            .environment("AZURE_CLIENT_ID", "client-1")
     };
-    let (job, _file) = as_node("azure://acct/public/code/");
+    let job = as_node("azure://acct/public/code/");
     job.run().has(CODE);
     assert!(node.requests().is_empty(), "the node was asked for nothing: {:?}", node.requests());
-    let (job, _file) = as_node("azure://acct/models/code/");
+    let job = as_node("azure://acct/models/code/");
     let ended = job.run();
     ended.has(CODE);
     assert_eq!(ended.log_says("the node has some"), 1);
@@ -337,7 +339,7 @@ fn an_identity_service_that_refuses_is_told_with_its_code() {
     ended.failed(Reason::ArtifactStoreError, &["503", &busy.address()]);
     assert_eq!(busy.requests().len(), 2);
 
-    let (job, _file) = with_tokens("azure://acct/models/code/", store::azure_tokens());
+    let job = with_tokens("azure://acct/models/code/");
     let entra = authority(|_| true, "S3CR3T.no.token");
     let ended = federated(job, &entra, token.path().to_str().unwrap()).run();
     ended.failed(Reason::ArtifactUnauthenticated, &["does not accept the workload identity"]);
@@ -383,11 +385,6 @@ fn a_node_without_an_identity_leaves_the_refusal_as_it_is() {
     ended.failed(Reason::ArtifactForbidden, &["without credentials", "Identity not found"]);
 }
 
-/// An account that answers as the test wants.
-fn forged(answer: impl Fn(&str, usize) -> Vec<u8> + Send + Sync + 'static) -> Web {
-    Web::start(move |head, before| Answer::Bytes(answer(head, before)))
-}
-
 fn error(status: &str, code: &str) -> Vec<u8> {
     let body = format!(
         "\u{feff}<?xml version=\"1.0\" encoding=\"utf-8\"?><Error><Code>{code}</Code><Message>My words with S3CR3T\n\
@@ -404,7 +401,7 @@ fn to(web: &Web, uri: &str) -> Job {
 #[test]
 fn each_code_has_its_reason() {
     // Source: Azure Storage, "common REST API error codes" and "blob service error codes".
-    for (status, code, reason) in [
+    let codes = [
         ("403 Forbidden", "AuthorizationFailure", Reason::ArtifactForbidden),
         ("403 Forbidden", "AuthorizationPermissionMismatch", Reason::ArtifactForbidden),
         ("403 Forbidden", "KeyBasedAuthenticationNotPermitted", Reason::ArtifactForbidden),
@@ -417,20 +414,15 @@ fn each_code_has_its_reason() {
         ("400 Bad Request", "InvalidResourceName", Reason::ArtifactUriInvalid),
         ("503 Server Busy", "ServerBusy", Reason::ArtifactStoreThrottled),
         ("500 Internal Server Error", "InternalError", Reason::ArtifactStoreError),
-    ] {
-        let web = forged(move |_, _| error(status, code));
-        for uri in ["azure://acct/models/iris/", "azure://acct/models/model.bin"] {
-            let ended = to(&web, uri).run();
-            ended.failed(reason, &[code, "My words"]).with_answer(status[..3].parse().unwrap(), Some(code));
-        }
-    }
+    ];
+    shelf::refuse(&codes, ["azure://acct/models/iris/", "azure://acct/models/model.bin"], error, to);
 }
 
 #[test]
 fn an_account_that_is_not_public_is_told_so() {
     let words = b"<Error><Code>PublicAccessNotPermitted</Code><Message>Public access is not permitted on this \
                   storage account.</Message></Error>";
-    let web = forged(|_, _| response("409 Conflict", "x-ms-error-code: PublicAccessNotPermitted\r\n", words));
+    let web = Web::answering(|_, _| response("409 Conflict", "x-ms-error-code: PublicAccessNotPermitted\r\n", words));
     let job = Job::model("azure://acct/models/iris/").environment("AZURE_STORAGE_ENDPOINT", &web.url(""));
     let ended = job.environment("IDENTITY_ENDPOINT", NOWHERE).run();
     ended.failed(Reason::ArtifactForbidden, &["without credentials", "PublicAccessNotPermitted", "no Secret"]);
@@ -455,7 +447,7 @@ fn a_listing_of_many_pages_is_read_to_its_end() {
     assert_eq!(ended.code, 0, "{}", ended.report.detail);
     assert_eq!(ended.report.files, 1205);
     assert_eq!(ended.files()["many/1204.txt"], b"1204");
-    let web = forged(|head, _| match head {
+    let web = Web::answering(|head, _| match head {
         head if head.contains("marker=next%2B1") => page(&blob("many/2.txt", 5), ""),
         head if head.contains("comp=list") => page(&blob("many/1.txt", 5), "next+1"),
         _ => response("200 OK", "ETag: \"0x1\"\r\n", b"model"),
@@ -468,13 +460,13 @@ fn a_listing_of_many_pages_is_read_to_its_end() {
 
 #[test]
 fn a_blob_that_changes_meanwhile_is_not_taken() {
-    let web = forged(|head, _| match head {
+    let web = Web::answering(|head, _| match head {
         head if head.contains("comp=list") => page(&blob("many/1.txt", 5), ""),
         _ => error("412 The condition specified was not met", "ConditionNotMet"),
     });
     let ended = to(&web, "azure://acct/models/many/").run();
     ended.failed(Reason::ArtifactStoreError, &["many/1.txt"]).with_answer(412, Some("ConditionNotMet"));
-    let web = forged(|head, _| match head {
+    let web = Web::answering(|head, _| match head {
         head if head.contains("comp=list") => page(&blob("many/1.txt", 5), ""),
         _ => response("200 OK", "ETag: \"0x2\"\r\n", b"model"),
     });
@@ -483,7 +475,7 @@ fn a_blob_that_changes_meanwhile_is_not_taken() {
 
 #[test]
 fn bytes_that_turned_are_found_by_the_digest_of_the_store() {
-    let web = forged(|_, _| {
+    let web = Web::answering(|_, _| {
         // The MD5 of `model` is another.
         response("200 OK", "x-ms-blob-content-md5: JfnnlDI7RTiF9RgfG2JNCw==\r\n", b"model")
     });
@@ -498,7 +490,7 @@ fn a_listing_that_lies_is_refused() {
         (String::new(), "again", Reason::ArtifactStoreError),
         ("<Blob>".to_owned(), "", Reason::ArtifactStoreError),
     ] {
-        let web = forged(move |_, _| page(&lie, next));
+        let web = Web::answering(move |_, _| page(&lie, next));
         to(&web, "azure://acct/models/many/").run().failed(reason, &[]);
     }
 }
@@ -513,7 +505,7 @@ fn a_token_that_expires_meanwhile_is_renewed() {
         let body = format!(r#"{{"expires_in": 0, "access_token": "S3CR3T-{number}"}}"#);
         Answer::Bytes(response("200 OK", "", body.as_bytes()))
     });
-    let web = forged(move |head, _| {
+    let web = Web::answering(move |head, _| {
         let newest = format!("bearer s3cr3t-{}", given.load(std::sync::atomic::Ordering::SeqCst));
         match head.to_lowercase() {
             head if !head.contains(&newest) => error("401 Unauthorized", "InvalidAuthenticationInfo"),

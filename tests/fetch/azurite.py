@@ -109,4 +109,4 @@ def fill(service, key, files):
             expiry=now + datetime.timedelta(hours=end),
         )
 
-    return {"sas": sas("rl", 1), "sasWithoutList": sas("r", 1), "sasOver": sas("rl", -1)}
+    return {"sas": sas("rl", 1), "sasWithoutList": sas("r", 1), "sasToWrite": sas("w", 1), "sasOver": sas("rl", -1)}

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mooring_operator::catalogue::Reason;
 
-use crate::program::{Ended, Job};
+use crate::program::Job;
+use crate::shelf::{self, How, What, iris};
 use crate::store;
 use crate::web::{Answer, Web, response};
 
@@ -31,25 +32,24 @@ fn private_part() -> &'static str {
     &store::gcs().key.split("\\n").nth(1).unwrap()[8..]
 }
 
-const IRIS: &[(&str, &[u8])] = &[
-    ("model/MLmodel", b"flavors: {}\n"),
-    ("model/a b+c%20d.txt", b"space, plus, percent\n"),
-    ("model/empty.txt", b""),
-    ("model/\u{fc}n\u{ef}.txt", b"not ASCII\n"),
-];
-
-/// The model of the store, which has two larger files more.
-fn has_iris(ended: &Ended) {
-    let (pickle, weights) = (b"pickle".repeat(1000), (0..=255).cycle().take(256 * 64).collect::<Vec<u8>>());
-    let larger: [(&str, &[u8]); 2] = [("model/model.pkl", &pickle), ("model/sub/folder/weights.bin", &weights)];
-    ended.has(&[IRIS, &larger].concat());
+#[test]
+fn every_kind_of_question_has_its_answer() {
+    let other = store::gcs().key.replace("reader@project", "S3CR3T@project");
+    shelf::ask(&[What::Object, What::Prefix], Reason::ArtifactEmpty, What::files, |what, how| {
+        let path = what.path(how);
+        match how {
+            How::Rightly | How::Missing => by_key(&format!("gs://models/{path}")),
+            How::Forbidden => by_key(&format!("gs://forbidden/{path}")),
+            How::Unknown => anonymous(&format!("gs://models/{path}")).secret(&[("GOOGLE_SERVICE_ACCOUNT_KEY", &other)]),
+        }
+    });
 }
 
 #[test]
 fn a_prefix_becomes_a_sub_folder() {
     for uri in ["gs://models/iris/model/", "gs://models/iris/model"] {
         let ended = by_key(uri).run();
-        has_iris(&ended);
+        ended.has_files(&iris("model/"));
         assert!(ended.directory.join("model/marker").is_dir(), "the folder of a marker is missing");
     }
 }
@@ -144,13 +144,13 @@ fn a_key_file_that_the_environment_names_is_used() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), &store::gcs().key).unwrap();
     let job = anonymous("gs://models/iris/model").hiding(private_part());
-    has_iris(&job.environment("GOOGLE_APPLICATION_CREDENTIALS", file.path().to_str().unwrap()).run());
+    job.environment("GOOGLE_APPLICATION_CREDENTIALS", file.path().to_str().unwrap()).run().has_files(&iris("model/"));
 }
 
 #[test]
 fn what_is_public_needs_no_credentials() {
-    has_iris(&anonymous("gs://public/iris/model").run());
-    has_iris(&anonymous("gs://public/iris/model").secret(&[("anonymous", "true")]).run());
+    anonymous("gs://public/iris/model").run().has_files(&iris("model/"));
+    anonymous("gs://public/iris/model").secret(&[("anonymous", "true")]).run().has_files(&iris("model/"));
     for uri in ["gs://models/iris/model", "gs://models/iris/model/"] {
         let ended = anonymous(uri).run();
         ended.failed(Reason::ArtifactForbidden, &["without credentials", "Anonymous caller", "no Secret"]);
@@ -174,9 +174,9 @@ fn metadata(seconds: u32, token: impl Fn(usize) -> String + Send + Sync + 'stati
 #[test]
 fn the_identity_of_the_node_is_only_asked_for_when_the_store_wants_one() {
     let node = metadata(3599, |_| store::gcs().token.clone());
-    has_iris(&as_node("gs://public/iris/model", &node.address()).run());
+    as_node("gs://public/iris/model", &node.address()).run().has_files(&iris("model/"));
     assert!(node.requests().is_empty(), "the node was asked for nothing: {:?}", node.requests());
-    has_iris(&as_node("gs://models/iris/model", &node.address()).hiding(&store::gcs().token).run());
+    as_node("gs://models/iris/model", &node.address()).hiding(&store::gcs().token).run().has_files(&iris("model/"));
     assert_eq!(node.requests().len(), 1, "one token does for all");
     let ended = as_node("gs://forbidden/code/score.py", &node.address()).run();
     ended.failed(Reason::ArtifactForbidden, &["storage.objects.get", "the node's identity"]);
@@ -188,11 +188,6 @@ fn a_node_without_an_identity_leaves_the_refusal_as_it_is() {
     let ended = as_node("gs://models/iris/model", &node.address()).run();
     ended.failed(Reason::ArtifactForbidden, &["without credentials", "404 Not Found"]);
     ended.with_answer(401, Some("required"));
-}
-
-/// A store that answers as the test wants.
-fn forged(answer: impl Fn(&str, usize) -> Vec<u8> + Send + Sync + 'static) -> Web {
-    Web::start(move |head, before| Answer::Bytes(answer(head, before)))
 }
 
 fn error(status: &str, reason: &str) -> Vec<u8> {
@@ -211,7 +206,7 @@ fn to(web: &Web, uri: &str) -> Job {
 #[test]
 fn each_code_has_its_reason() {
     // Source: Cloud Storage JSON API, "HTTP status and error codes".
-    for (status, code, reason) in [
+    let codes = [
         ("403 Forbidden", "forbidden", Reason::ArtifactForbidden),
         ("403 Forbidden", "insufficientPermissions", Reason::ArtifactForbidden),
         ("403 Forbidden", "userRateLimitExceeded", Reason::ArtifactStoreThrottled),
@@ -219,13 +214,8 @@ fn each_code_has_its_reason() {
         ("404 Not Found", "notFound", Reason::ArtifactNotFound),
         ("429 Too Many Requests", "rateLimitExceeded", Reason::ArtifactStoreThrottled),
         ("503 Service Unavailable", "backendError", Reason::ArtifactStoreError),
-    ] {
-        let web = forged(move |_, _| error(status, code));
-        for uri in ["gs://models/iris/", "gs://models/model.bin"] {
-            let ended = to(&web, uri).run();
-            ended.failed(reason, &[code, "My words"]).with_answer(status[..3].parse().unwrap(), Some(code));
-        }
-    }
+    ];
+    shelf::refuse(&codes, ["gs://models/iris/", "gs://models/model.bin"], error, to);
 }
 
 fn page(items: &str, next: &str) -> Vec<u8> {
@@ -242,7 +232,7 @@ fn a_listing_of_many_pages_is_read_to_its_end() {
     let ended = by_key("gs://models/many").run();
     assert_eq!(ended.code, 0, "{}", ended.report.detail);
     assert_eq!(ended.report.files, 1205);
-    let web = forged(|head, _| match head {
+    let web = Web::answering(|head, _| match head {
         head if head.contains("pageToken=next%2B1") => page(&item("many/2.txt"), ""),
         head if head.contains("prefix=") => page(&item("many/1.txt"), r#", "nextPageToken": "next+1""#),
         _ => response("200 OK", "x-goog-generation: 17\r\n", b"model"),
@@ -257,7 +247,7 @@ fn a_listing_of_many_pages_is_read_to_its_end() {
 #[test]
 fn an_object_that_changes_meanwhile_is_not_taken() {
     let changes = |answer: fn() -> Vec<u8>| {
-        forged(move |head, _| if head.contains("prefix=") { page(&item("many/1.txt"), "") } else { answer() })
+        Web::answering(move |head, _| if head.contains("prefix=") { page(&item("many/1.txt"), "") } else { answer() })
     };
     let web = changes(|| error("412 Precondition Failed", "conditionNotMet"));
     let ended = to(&web, "gs://models/many/").run();
@@ -277,7 +267,7 @@ fn a_listing_that_lies_is_refused() {
         (r#"{"name": "many/a", "size": "-1"}"#.to_owned(), "", Reason::ArtifactStoreError),
         ("{".to_owned(), "", Reason::ArtifactStoreError),
     ] {
-        let web = forged(move |_, _| page(&lie, next));
+        let web = Web::answering(move |_, _| page(&lie, next));
         to(&web, "gs://models/many/").run().failed(reason, &[]);
     }
 }
@@ -288,7 +278,7 @@ fn a_token_that_expires_meanwhile_is_renewed() {
     let given = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&given);
     let node = metadata(0, move |_| format!("S3CR3T-{}", counter.fetch_add(1, Ordering::SeqCst) + 1));
-    let web = forged(move |head, _| {
+    let web = Web::answering(move |head, _| {
         let newest = format!("bearer s3cr3t-{}", given.load(Ordering::SeqCst));
         match head.to_lowercase() {
             head if !head.contains(&newest) => error("401 Unauthorized", "required"),

@@ -9,6 +9,8 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
 use crate::program::Job;
+use crate::shelf::{self, How, What};
+use crate::unpack::make;
 use crate::web::{Answer, Web, response};
 
 const COMMIT: &str = "5d0f2e8a7ad5f1a3b1a1c0b9f5f6f7a8b9c0d1e2";
@@ -20,7 +22,13 @@ const UNKNOWN: &str = "hf_S3CR3T_unknown";
 
 /// Files of every repository: path, content, and whether Git itself holds it not.
 fn files() -> Vec<(&'static str, Vec<u8>, bool)> {
+    let tar = make::tar(shelf::packed().iter().map(|(name, bytes)| make::file(name, bytes)));
+    let zip = make::zip(shelf::packed().iter().map(|(name, bytes)| make::Zipped::deflated(name, bytes)));
     vec![
+        ("archives/model.tar", tar.clone(), true),
+        ("archives/model.tar.gz", make::gzip(&tar), true),
+        ("archives/model.tar.zst", make::zstd(&tar), false),
+        ("archives/model.zip", zip, true),
         (".gitattributes", b"*.bin filter=lfs\n".to_vec(), false),
         ("config.json", b"{}".to_vec(), false),
         ("empty.txt", Vec::new(), false),
@@ -39,8 +47,9 @@ fn below(folder: &str, prefix: &str) -> Vec<(String, Vec<u8>)> {
     found.collect()
 }
 
-fn borrowed(files: &[(String, Vec<u8>)]) -> Vec<(&str, &[u8])> {
-    files.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice())).collect()
+/// How many of them are large.
+fn large() -> usize {
+    files().iter().filter(|(.., is_large)| *is_large).count()
 }
 
 fn sha256(bytes: &[u8]) -> String {
@@ -204,11 +213,35 @@ fn with_token(hub: &Web, uri: &str, token: &str) -> Job {
 }
 
 #[test]
+fn every_kind_of_question_has_its_answer() {
+    let cdn = cdn();
+    let hub = hub(&cdn);
+    let files = |what| match what {
+        What::Object => vec![("config.json".to_owned(), b"{}".to_vec())],
+        What::Prefix => below("onnx/", "onnx/"),
+        What::Archive(_) => shelf::packed(),
+    };
+    shelf::ask(&[What::Object, What::Prefix], Reason::ArtifactNotFound, files, |what, how| {
+        let path = match what {
+            What::Object => "config.json".to_owned(),
+            What::Prefix => "onnx/".to_owned(),
+            What::Archive(kind) => format!("archives/model.{kind}"),
+        };
+        match how {
+            How::Rightly => with_token(&hub, &format!("hf://org/private/{path}"), MEMBER),
+            How::Missing => with_token(&hub, &format!("hf://org/private/absent-{path}"), MEMBER),
+            How::Forbidden => with_token(&hub, &format!("hf://org/forbidden/{path}"), STRANGER),
+            How::Unknown => with_token(&hub, &format!("hf://org/private/{path}"), UNKNOWN),
+        }
+    });
+}
+
+#[test]
 fn a_repository_becomes_a_sub_folder_of_one_commit() {
     let cdn = cdn();
     for uri in ["hf://org/model", "hf://org/model@refs%2Fpr%2F1/", "hf://datasets/org/model@main"] {
         let hub = hub(&cdn);
-        anonymous(&hub, uri).run().has(&borrowed(&below("", "model/")));
+        anonymous(&hub, uri).run().has_files(&below("", "model/"));
         let requests = hub.requests();
         let by_name = requests.iter().filter(|request| !request.contains(COMMIT) && !request.contains("resolve-cache"));
         assert_eq!(by_name.count(), 1, "only one question follows a name that may move: {requests:?}");
@@ -220,7 +253,7 @@ fn a_folder_of_a_repository_never_matches_half_a_segment() {
     let (cdn, token) = (cdn(), MEMBER);
     let hub = hub(&cdn);
     for uri in ["hf://org/model/onnx", "hf://org/model@main/onnx/"] {
-        with_token(&hub, uri, token).run().has(&borrowed(&below("onnx/", "onnx/")));
+        with_token(&hub, uri, token).run().has_files(&below("onnx/", "onnx/"));
     }
     let ended = with_token(&hub, "hf://org/model/onn", token).run();
     ended.failed(Reason::ArtifactNotFound, &["\"onn\"", "org/model", "revision main"]);
@@ -245,24 +278,24 @@ fn a_single_file_lies_directly_in_the_directory() {
 fn a_second_run_leaves_the_same() {
     let cdn = cdn();
     let hub = hub(&cdn);
-    anonymous(&hub, "hf://org/model").run_twice().has(&borrowed(&below("", "model/")));
-    assert_eq!(cdn.requests().len(), 2, "a large file was fetched twice");
+    anonymous(&hub, "hf://org/model").run_twice().has_files(&below("", "model/"));
+    assert_eq!(cdn.requests().len(), large(), "a large file was fetched twice");
 }
 
 #[test]
 fn a_token_goes_to_the_hub_and_nowhere_else() {
     let cdn = cdn();
     let hub = hub(&cdn);
-    with_token(&hub, "hf://org/private", MEMBER).run().has(&borrowed(&below("", "private/")));
+    with_token(&hub, "hf://org/private", MEMBER).run().has_files(&below("", "private/"));
     assert!(hub.requests().iter().all(|request| request.contains("authorization: bearer hf_s3cr3t_member")));
-    assert_eq!(cdn.requests().len(), 2);
+    assert_eq!(cdn.requests().len(), large());
     assert!(cdn.requests().iter().all(|request| !request.contains("authorization")), "{:?}", cdn.requests());
 }
 
 #[test]
 fn a_renamed_repository_is_found() {
     let cdn = cdn();
-    with_token(&hub(&cdn), "hf://org/old", MEMBER).run().has(&borrowed(&below("", "old/")));
+    with_token(&hub(&cdn), "hf://org/old", MEMBER).run().has_files(&below("", "old/"));
     anonymous(&hub(&cdn), "hf://org/old/config.json").run().has(&[("config.json", b"{}")]);
 }
 

@@ -17,6 +17,7 @@ mod redirects;
 mod resume;
 mod s3;
 mod s3_identity;
+mod shelf;
 mod store;
 mod unpack;
 mod vast;

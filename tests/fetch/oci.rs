@@ -8,6 +8,7 @@ use mooring_operator::catalogue::Reason;
 use sha2::{Digest, Sha256};
 
 use crate::program::Job;
+use crate::shelf::{self, How, What, iris};
 use crate::store::registry;
 use crate::web::{Answer, Web, response};
 
@@ -15,21 +16,6 @@ const READER: &[(&str, &str)] = &[("username", "reader"), ("password", "S3CR3T")
 
 fn model(registry: &str, name: &str) -> Job {
     Job::model(format!("oci://{registry}/models/{name}"))
-}
-
-fn iris() -> Vec<(&'static str, Vec<u8>)> {
-    vec![
-        ("iris/model.pkl", b"pickle".repeat(1000)),
-        ("iris/MLmodel", b"flavors: {}\n".to_vec()),
-        ("iris/empty.txt", Vec::new()),
-        ("iris/sub/folder/weights.bin", (0..=255).cycle().take(256 * 64).collect()),
-        ("iris/a b+c%20d.txt", b"space, plus, percent\n".to_vec()),
-        ("iris/ünï.txt", b"not ASCII\n".to_vec()),
-    ]
-}
-
-fn borrowed<'a>(files: &'a [(&'static str, Vec<u8>)]) -> Vec<(&'a str, &'a [u8])> {
-    files.iter().map(|(path, bytes)| (*path, bytes.as_slice())).collect()
 }
 
 fn pickle() -> Vec<u8> {
@@ -42,15 +28,39 @@ fn sha256(bytes: &[u8]) -> String {
 }
 
 #[test]
+fn every_kind_of_question_has_its_answer() {
+    let registry = &registry().token;
+    let files = |what| match what {
+        What::Object => vec![("model.pkl".to_owned(), pickle())],
+        What::Prefix => iris("iris/"),
+        What::Archive(_) => shelf::packed(),
+    };
+    shelf::ask(&[What::Object, What::Prefix], Reason::ArtifactNotFound, files, |what, how| {
+        let name = match what {
+            What::Object => "single".to_owned(),
+            What::Prefix => "iris".to_owned(),
+            What::Archive(kind) => format!("archive.{kind}"),
+        };
+        let wrong = [("username", "reader"), ("password", "S3CR3T-wrong")];
+        match how {
+            How::Rightly => model(registry, &format!("{name}:1")).secret(READER),
+            How::Missing => model(registry, &format!("absent-{name}:1")).secret(READER),
+            How::Forbidden => model(registry, &format!("private-{name}:1")).secret(READER),
+            How::Unknown => model(registry, &format!("{name}:1")).secret(&wrong),
+        }
+    });
+}
+
+#[test]
 fn an_artifact_of_many_files_becomes_a_sub_folder() {
     let registry = registry();
     let digest = &registry.digests["models/iris"];
     for reference in [":1", &format!("@{digest}"), &format!(":gone@{digest}")] {
-        model(&registry.endpoint, &format!("iris{reference}")).run().has(&borrowed(&iris()));
+        model(&registry.endpoint, &format!("iris{reference}")).run().has_files(&iris("iris/"));
     }
-    model(&registry.endpoint, "iris:1").run_twice().has(&borrowed(&iris()));
-    model(&registry.basic, "iris:1").secret(READER).run().has(&borrowed(&iris()));
-    model(&registry.token, "iris:1").secret(READER).run().has(&borrowed(&iris()));
+    model(&registry.endpoint, "iris:1").run_twice().has_files(&iris("iris/"));
+    model(&registry.basic, "iris:1").secret(READER).run().has_files(&iris("iris/"));
+    model(&registry.token, "iris:1").secret(READER).run().has_files(&iris("iris/"));
 }
 
 #[test]
@@ -222,7 +232,7 @@ fn a_docker_config_has_the_credentials_of_the_registry() {
         {
             let config = format!(r#"{{"auths":{{"other.io":{{"auth":"x"}},"http://{address}/v2/":{entry}}}}}"#);
             let job = model(address, "iris:1").secret(&[(key, &config)]).hiding(&auth);
-            job.run().has(&borrowed(&iris()));
+            job.run().has_files(&iris("iris/"));
         }
     }
     let address = &registry.token;

@@ -132,6 +132,13 @@ impl Job {
         self
     }
 
+    /// Trusts the authority with this certificate, and no other.
+    pub fn trusting(self, certificate: &str) -> Self {
+        let file = self.root.path().join("authority.pem");
+        fs::write(&file, certificate).unwrap();
+        self.environment("SSL_CERT_FILE", file.to_str().unwrap())
+    }
+
     pub fn arguments(mut self, arguments: &[&'static str]) -> Self {
         self.arguments = arguments.to_vec();
         self
@@ -239,6 +246,13 @@ impl Ended {
         assert!(found == wanted, "a file has other bytes");
         assert_eq!(self.report.files, wanted.len() as u64);
         assert_eq!(self.report.bytes, wanted.values().map(|bytes| bytes.len() as u64).sum::<u64>());
+    }
+
+    /// As [`Ended::has`].
+    pub fn has_files(&self, files: &[(String, Vec<u8>)]) {
+        let borrowed: Vec<(&str, &[u8])> =
+            files.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice())).collect();
+        self.has(&borrowed);
     }
 
     /// It failed for `reason`, left nothing behind, and the detail says `words`.

@@ -3,8 +3,9 @@
 use mooring_operator::catalogue::Reason;
 
 use crate::program::Job;
+use crate::shelf::{self, How, What, iris};
 use crate::store::{self, Store};
-use crate::web::{Answer, Web, response};
+use crate::web::{Web, response};
 
 /// Anonymous, as the operator configures it.
 fn anonymous(uri: &str) -> Job {
@@ -28,27 +29,24 @@ fn signed_by(uri: &str, store: &Store, key: &str, secret: &str) -> Job {
     Job::model(uri).secret(&keys).hiding(secret)
 }
 
-fn iris(prefix: &str) -> Vec<(String, Vec<u8>)> {
-    let files: [(&str, Vec<u8>); 6] = [
-        ("model.pkl", b"pickle".repeat(1000)),
-        ("MLmodel", b"flavors: {}\n".to_vec()),
-        ("empty.txt", Vec::new()),
-        ("sub/folder/weights.bin", (0..=255).cycle().take(256 * 64).collect()),
-        ("a b+c%20d.txt", b"space, plus, percent\n".to_vec()),
-        ("ünï.txt", b"not ASCII\n".to_vec()),
-    ];
-    files.into_iter().map(|(path, bytes)| (format!("{prefix}{path}"), bytes)).collect()
-}
-
-fn borrowed(files: &[(String, Vec<u8>)]) -> Vec<(&str, &[u8])> {
-    files.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice())).collect()
+#[test]
+fn every_kind_of_question_has_its_answer() {
+    let store = store::locked();
+    shelf::ask(&[What::Object, What::Prefix], Reason::ArtifactEmpty, What::files, |what, how| {
+        let path = what.path(how);
+        match how {
+            How::Rightly | How::Missing => signed(&format!("s3://models/{path}")),
+            How::Forbidden => signed(&format!("s3://forbidden/{path}")),
+            How::Unknown => signed_by(&format!("s3://models/{path}"), store, &store.access_key_id, "S3CR3T"),
+        }
+    });
 }
 
 #[test]
 fn a_prefix_becomes_a_sub_folder() {
     for uri in ["s3://models/iris/model/", "s3://models/iris/model"] {
         let ended = signed(uri).run();
-        ended.has(&borrowed(&iris("model/")));
+        ended.has_files(&iris("model/"));
         assert!(ended.directory.join("model/marker").is_dir(), "the folder of a marker is missing");
     }
 }
@@ -58,7 +56,7 @@ fn a_prefix_never_matches_half_a_segment() {
     let ended = anonymous("s3://models/iris/mod").run();
     ended.failed(Reason::ArtifactNotFound, &["iris/mod"]);
     let ended = anonymous("s3://models/iris/model").run();
-    ended.has(&borrowed(&iris("model/")));
+    ended.has_files(&iris("model/"));
 }
 
 #[test]
@@ -94,7 +92,7 @@ fn a_listing_of_many_pages_is_read_to_its_end() {
 
 #[test]
 fn a_second_run_leaves_the_same() {
-    signed("s3://models/iris/model/").run_twice().has(&borrowed(&iris("model/")));
+    signed("s3://models/iris/model/").run_twice().has_files(&iris("model/"));
 }
 
 #[test]
@@ -172,11 +170,6 @@ fn a_digest_of_a_folder_is_refused() {
     ended.failed(Reason::ArtifactChecksumMismatch, &["single object"]);
 }
 
-/// An S3 store that answers as the test wants.
-fn forged(answer: impl Fn(&str, usize) -> Vec<u8> + Send + Sync + 'static) -> Web {
-    Web::start(move |head, before| Answer::Bytes(answer(head, before)))
-}
-
 fn error(status: &str, headers: &str, code: &str) -> Vec<u8> {
     let body = format!("<Error><Code>{code}</Code><Message>My words with AKIAFORGED and S3CR3T</Message></Error>");
     response(status, headers, body.as_bytes())
@@ -190,9 +183,9 @@ fn signed_to(web: &Web, uri: &str) -> Job {
 #[test]
 fn a_store_that_wants_a_pause_gets_it() {
     let slow = || error("503 Slow Down", "Retry-After: 1\r\n", "SlowDown");
-    let web = forged(move |_, before| if before < 2 { slow() } else { response("200 OK", "", b"model") });
+    let web = Web::answering(move |_, before| if before < 2 { slow() } else { response("200 OK", "", b"model") });
     signed_to(&web, "s3://models/model.bin").run().has(&[("model.bin", b"model")]);
-    let web = forged(move |_, _| slow());
+    let web = Web::answering(move |_, _| slow());
     let ended = signed_to(&web, "s3://models/model.bin").run();
     ended.failed(Reason::ArtifactStoreThrottled, &["SlowDown", "My words"]).with_answer(503, Some("SlowDown"));
     assert_eq!(ended.log_says("trying again in 1.0 s"), 1);
@@ -200,14 +193,14 @@ fn a_store_that_wants_a_pause_gets_it() {
 
 #[test]
 fn a_store_that_fails_is_told_with_its_code() {
-    let web = forged(|_, _| error("500 Internal Server Error", "", "InternalError"));
+    let web = Web::answering(|_, _| error("500 Internal Server Error", "", "InternalError"));
     let ended = signed_to(&web, "s3://models/folder/").run();
     ended.failed(Reason::ArtifactStoreError, &["s3:ListBucket"]).with_answer(500, Some("InternalError"));
 }
 
 #[test]
 fn a_bucket_in_another_region_is_found_there() {
-    let web = forged(|head, _| {
+    let web = Web::answering(|head, _| {
         if head.contains("/eu-west-1/s3/aws4_request") {
             response("200 OK", "", b"model")
         } else {
@@ -219,7 +212,7 @@ fn a_bucket_in_another_region_is_found_there() {
 
 #[test]
 fn an_object_of_another_length_than_listed_is_refused() {
-    let web = forged(|head, _| {
+    let web = Web::answering(|head, _| {
         let page = b"<ListBucketResult><Contents><Key>folder/a</Key><Size>9</Size></Contents></ListBucketResult>";
         response("200 OK", "", if head.contains("list-type=2") { page } else { b"model" })
     });
@@ -249,7 +242,7 @@ fn a_listing_that_lies_is_refused() {
         ("<Contents>", Reason::ArtifactStoreError),
     ];
     for (lie, reason) in lies {
-        let web = forged(move |_, _| {
+        let web = Web::answering(move |_, _| {
             response("200 OK", "", format!("<ListBucketResult>{lie}</ListBucketResult>").as_bytes())
         });
         let ended = signed_to(&web, "s3://models/folder/").run();

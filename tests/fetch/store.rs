@@ -26,11 +26,13 @@ pub struct Store {
     /// A token that the store takes.
     #[serde(default)]
     pub token: String,
-    /// Shared access signatures: right, without the permission to list, and over.
+    /// Shared access signatures: right, without the permission to list, without any to read, and over.
     #[serde(default)]
     pub sas: String,
     #[serde(default)]
     pub sas_without_list: String,
+    #[serde(default)]
+    pub sas_to_write: String,
     #[serde(default)]
     pub sas_over: String,
     /// A role that a web identity may take, and credentials that it has, as Amazon's agents write them.

@@ -2,6 +2,7 @@
 
 import base64
 import datetime
+import gzip
 import hashlib
 import http.server
 import io
@@ -18,8 +19,43 @@ import tempfile
 import threading
 import time
 import urllib.parse
+import zipfile
 
 REGION = "us-east-1"
+
+
+def packed(entries, mode):
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode=mode) as archive:
+        for name, content in entries:
+            entry = tarfile.TarInfo(name)
+            if isinstance(content, bytes):
+                entry.size = len(content)
+            elif content:
+                entry.type, entry.linkname = tarfile.SYMTYPE, content
+            else:
+                entry.type = tarfile.DIRTYPE if name.endswith("/") else tarfile.CHRTYPE
+            archive.addfile(entry, io.BytesIO(content) if isinstance(content, bytes) else None)
+    return stream.getvalue()
+
+
+def archives():
+    """The same files in each kind of archive, by its ending."""
+    import zstandard
+
+    files = {
+        "MLmodel": b"flavors: {}\n",
+        "sub/empty.txt": b"",
+        "sub/folder/weights.bin": bytes(range(256)) * 64,
+    }
+    tar, zipped = packed(files.items(), "w"), io.BytesIO()
+    with zipfile.ZipFile(zipped, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return {"tar": tar, "tar.gz": gzip.compress(tar), "tar.zst": zstandard.compress(tar), "zip": zipped.getvalue()}
+
+
+ARCHIVES = archives()
 
 FILES = {
     "iris/model/model.pkl": b"pickle" * 1000,
@@ -31,6 +67,7 @@ FILES = {
     "iris/model/marker/": b"",
     "iris/model-2/other.txt": b"of another model\n",
     "iris/modelling.txt": b"of another model\n",
+    **{f"iris/model.{kind}": body for kind, body in ARCHIVES.items()},
     "both/key": b"the object\n",
     "both/key/below": b"below the key\n",
     "markers/": b"",
@@ -89,7 +126,10 @@ def locked_store():
 
     port = start_moto()
     endpoint = f"http://127.0.0.1:{port}"
-    fill(s3(port), "models", "private")
+    client = s3(port)
+    fill(client, "models", "private")
+    # Nobody but its owner may read it.
+    client.create_bucket(Bucket="forbidden")
     admin = {"aws_access_key_id": "admin", "aws_secret_access_key": "admin", "region_name": REGION}
     iam, sts = (boto3.client(service, endpoint_url=endpoint, **admin) for service in ["iam", "sts"])
     iam.create_user(UserName="reader")
@@ -261,7 +301,7 @@ def token_service():
         access = []
         # Everybody may pull models/single, and the reader all but models/private.
         if found := re.fullmatch(r"repository:([^:]+):pull", scope or ""):
-            if found[1] == "models/single" or (account == "reader" and found[1] != "models/private"):
+            if found[1] == "models/single" or (account == "reader" and not found[1].startswith("models/private")):
                 access = [{"type": "repository", "name": found[1], "actions": ["pull"]}]
         now = int(time.time())
         claims = {"iss": "tests", "sub": account, "aud": "tests", "nbf": now - 60, "exp": now + 600, "access": access}
@@ -339,21 +379,6 @@ IMAGES = {
 }
 
 
-def packed(entries, mode):
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode=mode) as archive:
-        for name, content in entries:
-            entry = tarfile.TarInfo(name)
-            if isinstance(content, bytes):
-                entry.size = len(content)
-            elif content:
-                entry.type, entry.linkname = tarfile.SYMTYPE, content
-            else:
-                entry.type = tarfile.DIRTYPE if name.endswith("/") else tarfile.CHRTYPE
-            archive.addfile(entry, io.BytesIO(content) if isinstance(content, bytes) else None)
-    return stream.getvalue()
-
-
 def push_artifacts(registry):
     """Pushes as ORAS does; the digest of each manifest by its repository."""
     import requests
@@ -392,6 +417,8 @@ def push_artifacts(registry):
     iris = {path.removeprefix("iris/model/"): body for path, body in FILES.items() if path.startswith("iris/model/")}
     artifact("models/iris", [file(title, body) for title, body in iris.items() if not title.endswith("/")])
     artifact("models/single", [file("model.pkl", b"pickle" * 1000)])
+    for kind, body in ARCHIVES.items():
+        artifact(f"models/archive.{kind}", [file(f"model.{kind}", body)])
     artifact("models/private", [file("model.pkl", b"pickle" * 1000)])
     artifact("models/nested", [file("sub/model.pkl", b"nested"), (b"{}", "application/json", {})])
     artifact("models/big", [file("model.bin", BIG)])

@@ -3,7 +3,7 @@
 mod chance;
 mod honest;
 mod hostile;
-mod make;
+pub mod make;
 mod real;
 
 use std::collections::BTreeMap;

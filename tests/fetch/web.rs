@@ -36,6 +36,11 @@ impl Web {
         Self { address, requests }
     }
 
+    /// Answers every request by the bytes of `answer`.
+    pub fn answering(answer: impl Fn(&str, usize) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        Self::start(move |head, before| Answer::Bytes(answer(head, before)))
+    }
+
     /// Always answers with `status`, `headers` (each with its line end) and `body`, and the body's true length.
     pub fn fixed(status: &'static str, headers: &'static str, body: &'static [u8]) -> Self {
         Self::start(move |_, _| Answer::Bytes(response(status, headers, body)))
