@@ -1,7 +1,9 @@
 //! The bytes of one object on their way, and what the answer that brings them says of the object.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use reqwest::header::{CONTENT_RANGE, ETAG, HeaderMap};
+use reqwest::header::{CONTENT_RANGE, DATE, ETAG, HeaderMap, HeaderName, LAST_MODIFIED};
 use reqwest::{Response, StatusCode};
 
 use crate::catalogue::Reason;
@@ -162,6 +164,24 @@ pub fn strong_etag(headers: &HeaderMap) -> Option<String> {
     (!tag.starts_with("W/") && !tag.is_empty()).then(|| tag.to_owned())
 }
 
+/// The time of the last change, where it tells every byte: the answer is at least one second younger, so that no other
+/// change can have the same time.
+///
+/// Source: RFC 9110, section 8.8.2.2.
+#[must_use]
+pub fn strong_time(headers: &HeaderMap) -> Option<String> {
+    let text = |name: HeaderName| headers.get(name)?.to_str().ok();
+    let changed = text(LAST_MODIFIED)?;
+    let first_other = httpdate::parse_http_date(changed).ok()?.checked_add(Duration::from_secs(1))?;
+    (httpdate::parse_http_date(text(DATE)?).ok()? >= first_other).then(|| changed.to_owned())
+}
+
+/// Whether `version` is such a time, and no entity tag.
+#[must_use]
+pub fn is_time(version: &str) -> bool {
+    httpdate::parse_http_date(version).is_ok()
+}
+
 /// `Content-Range: bytes 0-9/100`; `*` for what is not said.
 #[derive(Debug, PartialEq, Eq)]
 struct Range {
@@ -198,6 +218,25 @@ mod tests {
         {
             assert_eq!(Range::read(odd), None, "{odd}");
         }
+    }
+
+    #[test]
+    fn a_time_tells_every_byte_once_its_second_is_over() {
+        let time = |changed: &str, date: &str| {
+            let headers = [(LAST_MODIFIED, changed), (DATE, date)].map(|(name, value)| (name, value.parse().unwrap()));
+            strong_time(&HeaderMap::from_iter(headers))
+        };
+        let changed = "Sun, 06 Nov 1994 08:49:37 GMT";
+        assert_eq!(time(changed, "Sun, 06 Nov 1994 08:49:38 GMT").as_deref(), Some(changed));
+        for (changed, date) in [
+            (changed, changed),
+            (changed, "Sun, 06 Nov 1994 08:49:36 GMT"),
+            (changed, ""),
+            ("today", "Sun, 06 Nov 1994 08:49:38 GMT"),
+        ] {
+            assert_eq!(time(changed, date), None, "{changed}, {date}");
+        }
+        assert!(is_time(changed) && !is_time("\"1994\"") && !is_time("1994"));
     }
 
     #[test]

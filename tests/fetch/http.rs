@@ -210,6 +210,24 @@ fn plain_http_where_tls_is_wanted_is_a_tls_failure() {
     ended.failed(Reason::ArtifactStoreTls, &[&address.to_string()]);
 }
 
+/// An object that is changed after the first question, at a server that knows times and no conditions.
+#[test]
+fn a_change_in_the_middle_is_told_by_its_time() {
+    let at =
+        |time: &str| format!("Last-Modified: Sun, 06 Nov 1994 {time} GMT\r\nDate: Sun, 06 Nov 1994 08:50:00 GMT\r\n");
+    for later in ["08:49:38", "08:49:36", "08:50:00"] {
+        let web = Web::answering(move |_, before| {
+            let (time, body) = if before == 0 { ("08:49:37", b"model") } else { (later, b"modal") };
+            response("200 OK", &at(time), body)
+        });
+        let ended = Job::model(web.url("/model.bin")).run();
+        ended.failed(Reason::ArtifactStoreError, &["was changed"]);
+        let requests = web.requests();
+        let condition = "if-unmodified-since: sun, 06 nov 1994 08:49:37 gmt";
+        assert!(!requests[0].contains(condition) && requests[1].contains(condition), "{requests:?}");
+    }
+}
+
 #[test]
 fn a_full_disk_is_told() {
     let web = Web::start(|_, _| Answer::Bytes(response("200 OK", "", &vec![7; 2 << 20])));

@@ -7,14 +7,17 @@
 use std::fmt;
 
 use percent_encoding::percent_decode_str;
-use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue, IF_MATCH, RANGE};
+use reqwest::header::{
+    AUTHORIZATION, CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_UNMODIFIED_SINCE, LAST_MODIFIED,
+    RANGE,
+};
 use reqwest::{Client, Response, StatusCode};
 use url::Url;
 
 use crate::catalogue::Reason;
 use crate::fetch::client::{host, retry_after, send};
 use crate::fetch::credentials::{Folder, missing};
-use crate::fetch::download::{Download, Span, Told, strong_etag};
+use crate::fetch::download::{Download, Span, Told, has_bytes, is_time, strong_etag, strong_time};
 use crate::fetch::failure::{Failure, Retry};
 use crate::fetch::redirect::{Route, take_user};
 use crate::fetch::source::{Content, Object};
@@ -82,9 +85,9 @@ impl Http {
                 continue;
             }
             let (status, shown) = (response.status(), uri::redact(route.url().as_str()));
-            return if status.is_success() || status == StatusCode::RANGE_NOT_SATISFIABLE {
+            return if has_bytes(&response) {
                 as_stored(&response)?;
-                let told = told(response.headers());
+                let told = told(response.headers(), object.version.as_deref());
                 Download::new(response, object, span, told)
             } else if status == StatusCode::PRECONDITION_FAILED {
                 let act = format!("{shown} was changed while it was fetched");
@@ -111,7 +114,7 @@ impl Http {
             request = request.header(RANGE, span.header());
         }
         if let Some(version) = &object.version {
-            request = request.header(IF_MATCH, version);
+            request = request.header(if is_time(version) { IF_UNMODIFIED_SINCE } else { IF_MATCH }, version);
         }
         if route.is_home() {
             request = request.headers(self.headers.clone());
@@ -130,9 +133,17 @@ impl fmt::Display for Http {
     }
 }
 
-/// What a web server says of its object: the tag, and the digests that stores put into headers of their own.
-fn told(headers: &HeaderMap) -> Told {
-    Told { version: strong_etag(headers), checksums: Checksum::in_headers(headers), ..Told::default() }
+/// What a web server says of its object, of which a version may be `known`: the tag or else the time of its last change,
+/// and the digests that stores put into headers of their own.
+fn told(headers: &HeaderMap, known: Option<&str>) -> Told {
+    let version = match known {
+        // A time that does not tell every byte yet still tells that it is another one.
+        Some(known) if is_time(known) => {
+            headers.get(LAST_MODIFIED).and_then(|time| Some(time.to_str().ok()?.to_owned()))
+        }
+        _ => strong_etag(headers).or_else(|| strong_time(headers)),
+    };
+    Told { version, checksums: Checksum::in_headers(headers), ..Told::default() }
 }
 
 /// Refuses bytes that the server has encoded for the way. A store says with the same header what was uploaded encoded and
