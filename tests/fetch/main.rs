@@ -10,6 +10,7 @@ mod hf;
 mod hostile;
 mod http;
 mod mounted;
+mod nginx;
 mod oci;
 mod program;
 mod progress;

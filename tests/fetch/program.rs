@@ -105,6 +105,12 @@ impl Job {
         self
     }
 
+    /// Asks for the same by another uri.
+    pub fn by(mut self, uri: impl Into<String>) -> Self {
+        self.artifact.uri = uri.into();
+        self
+    }
+
     pub fn sha256(mut self, digest: &str) -> Self {
         self.artifact.sha256 = Some(digest.into());
         self

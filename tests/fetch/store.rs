@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
@@ -82,6 +83,41 @@ pub fn registry() -> &'static Registry {
     REGISTRY.get_or_init(|| {
         let (registry, process) = launch("registry");
         Registry { _process: Some(process), ..registry }
+    })
+}
+
+/// A web server.
+#[derive(Deserialize)]
+pub struct Nginx {
+    pub endpoint: String,
+    /// The same by TLS, and the certificate of its authority.
+    pub tls: String,
+    pub certificate: String,
+    /// The folder that it serves.
+    pub files: PathBuf,
+    /// A line for each answer: path and query, its status, and the bytes of its body that were sent.
+    log: PathBuf,
+    #[serde(skip)]
+    _process: Option<Child>,
+}
+
+impl Nginx {
+    /// Bytes of all answers to `asked`, a path with its query, that have ended.
+    pub fn sent(&self, asked: &str) -> u64 {
+        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let sent = |line: &str| match line.split(' ').collect::<Vec<_>>()[..] {
+            [of, _, bytes] if of == asked => Some(bytes.parse::<u64>().unwrap()),
+            _ => None,
+        };
+        log.lines().filter_map(sent).sum()
+    }
+}
+
+pub fn nginx() -> &'static Nginx {
+    static NGINX: OnceLock<Nginx> = OnceLock::new();
+    NGINX.get_or_init(|| {
+        let (nginx, process) = launch("nginx");
+        Nginx { _process: Some(process), ..nginx }
     })
 }
 

@@ -157,35 +157,57 @@ def locked_store():
     }
 
 
-def certificate():
-    """A certificate for 127.0.0.1 that nobody has signed, and its key."""
+def certificate(name, key, extension, issuer=None):
+    """A certificate of `key`, signed by `issuer`, which is a certificate and its key, or by itself."""
     from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives import hashes
 
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
     now = datetime.datetime.now(datetime.timezone.utc)
-    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    signed = (
+    builder = (
         x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
+        .subject_name(subject)
+        .issuer_name(issuer[0].subject if issuer else subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(days=1))
         .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(address, critical=False)
-        .sign(key, hashes.SHA256())
+        .add_extension(extension, critical=isinstance(extension, x509.BasicConstraints))
     )
+    return builder.sign(issuer[1] if issuer else key, hashes.SHA256())
+
+
+def pem(certificate, key):
+    """Both as text."""
+    from cryptography.hazmat.primitives import serialization
+
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    return signed.public_bytes(serialization.Encoding.PEM), private
+    return certificate.public_bytes(serialization.Encoding.PEM), private
+
+
+def of_loopback(issuer=None):
+    """A certificate for 127.0.0.1 and its key."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    return pem(certificate("127.0.0.1", key, address, issuer), key)
+
+
+def authority():
+    """The certificate of an authority that nobody knows, and its key."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    return certificate("authority", key, x509.BasicConstraints(ca=True, path_length=0)), key
 
 
 def tls_store():
-    signed, private = certificate()
+    signed, private = of_loopback()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     with tempfile.NamedTemporaryFile() as file:
         file.write(private + signed)
@@ -222,13 +244,20 @@ def azure_store():
 def azure_tokens_store():
     import azurite
 
-    return azurite.start_with_tokens(os.environ["PLACE"], *certificate(), FILES)
+    return azurite.start_with_tokens(os.environ["PLACE"], *of_loopback(), FILES)
 
 
 def gcs_store():
     import google_door
 
     return google_door.start(os.environ["PLACE"], FILES)
+
+
+def nginx_store():
+    import nginx
+
+    issuer = authority()
+    return nginx.start(pem(*issuer)[0], *of_loopback(issuer), FILES)
 
 
 def registry_store():
@@ -238,9 +267,9 @@ def registry_store():
     with open(at("htpasswd"), "w") as file:
         # `S3CR3T`, by bcrypt.
         file.write("reader:$2b$05$LtwaoDBHzXIPo62apjgjzOqNxHnhx30IqAV.2cuw2/Wt0.st/S6ES\n")
-    realm, certificate = token_service()
+    realm, issued = token_service()
     with open(at("certificate.pem"), "wb") as file:
-        file.write(certificate)
+        file.write(issued)
     auths = {
         "endpoint": {},
         "basic": {"htpasswd": {"realm": "tests", "path": at("htpasswd")}},
@@ -282,20 +311,8 @@ def token_service():
     from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "tests")])
-    now = datetime.datetime.now(datetime.timezone.utc)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    der = base64.b64encode(certificate.public_bytes(serialization.Encoding.DER)).decode()
+    issued = certificate("tests", key, x509.BasicConstraints(ca=True, path_length=None))
+    der = base64.b64encode(issued.public_bytes(serialization.Encoding.DER)).decode()
 
     def signed(account, scope):
         access = []
@@ -341,7 +358,7 @@ def token_service():
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     realm = f"http://127.0.0.1:{server.server_address[1]}/token"
-    return realm, certificate.public_bytes(serialization.Encoding.PEM)
+    return realm, issued.public_bytes(serialization.Encoding.PEM)
 
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -457,15 +474,18 @@ def main():
         "azure-tokens": azure_tokens_store,
         "gcs": gcs_store,
     }
-    if sys.argv[1] == "registry":
-        store, (folder, *processes) = registry_store()
+    # With a folder and processes of their own.
+    with_programs = {"nginx": nginx_store, "registry": registry_store}
+    if make := with_programs.get(sys.argv[1]):
+        store, (folder, *processes) = make()
     else:
         store = stores[sys.argv[1]]()
         folder, processes = None, []
     print(json.dumps(store), flush=True)
     sys.stdin.buffer.read()
     for process in processes:
-        process.kill()
+        # Not killed: nginx ends its worker.
+        process.terminate()
         process.wait()
     if folder:
         folder.cleanup()
