@@ -115,11 +115,20 @@ fn used_up(rate_limit: &str) -> Option<u64> {
 /// When the store breaks off or stalls.
 pub async fn read_at_most(response: Response, limit: usize) -> Result<(Vec<u8>, bool), Failure> {
     let host = host(response.url());
+    in_time(&host, read_body(response, limit, &host)).await
+}
+
+/// Waits for a document of `host` to be read, but not for ever.
+///
+/// # Errors
+///
+/// When it takes too long, or can't be read.
+pub async fn in_time<What>(host: &str, read: impl Future<Output = Result<What, Failure>>) -> Result<What, Failure> {
     let slow = |_| {
         let act = format!("{host} took more than {} s for one document", LONGEST_DOCUMENT.as_secs());
         Failure::new(Reason::ArtifactStalled, act).with_retry(Retry::Soon)
     };
-    tokio::time::timeout(LONGEST_DOCUMENT, read_body(response, limit, &host)).await.map_err(slow)?
+    tokio::time::timeout(LONGEST_DOCUMENT, read).await.map_err(slow)?
 }
 
 async fn read_body(mut response: Response, limit: usize, host: &str) -> Result<(Vec<u8>, bool), Failure> {

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::StreamExt;
 use object_store::client::{
-    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService,
+    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody, HttpService,
 };
 use object_store::{ClientOptions, CredentialProvider, RetryConfig, StaticCredentialProvider};
 use reqwest::Client;
@@ -22,7 +23,7 @@ use url::Url;
 
 use crate::catalogue::Reason;
 use crate::fetch::address;
-use crate::fetch::client::{pause, short};
+use crate::fetch::client::{in_time, pause, short};
 use crate::fetch::credentials::missing;
 use crate::fetch::failure::{Failure, Retry};
 use crate::process::build;
@@ -33,8 +34,8 @@ const METADATA_CONNECT: Duration = Duration::from_secs(1);
 /// Longest wait for its answer. Azure's may take some seconds for a first token.
 const METADATA_ANSWER: Duration = Duration::from_secs(10);
 
-/// Longest answer with an error that is read.
-const LONGEST_ERROR: usize = 64 << 10;
+/// Longest answer that is read: tokens and errors have some KiB.
+const LONGEST_ANSWER: usize = 64 << 10;
 
 /// Gives credentials and renews them.
 pub type Provider<Credential> = Arc<dyn CredentialProvider<Credential = Credential>>;
@@ -228,28 +229,40 @@ impl HttpService for Connection {
         let broken = |error: HttpError| {
             let inner = error.source().and_then(|source| source.downcast_ref::<reqwest::Error>());
             let (is_connect, is_timeout) = inner.map_or((false, false), |it| (it.is_connect(), it.is_timeout()));
-            failed(Failure::broken(error, is_connect, is_timeout, &host))
+            Failure::broken(error, is_connect, is_timeout, &host)
         };
         if !self.is_to_node
             && let Ok(url) = Url::parse(&request.uri().to_string())
         {
             address::check(&url).map_err(failed)?;
         }
-        let response = self.client.call(request).await.map_err(broken)?;
-        if response.status().is_success() {
-            return Ok(response);
+        let response = self.client.call(request).await.map_err(|error| failed(broken(error)))?;
+        let (head, body) = response.into_parts();
+        let start = async { start(body).await.map_err(broken) };
+        let body = in_time(&host, start).await.map_err(failed)?;
+        if head.status.is_success() {
+            return Ok(HttpResponse::from_parts(head, body.into()));
         }
-        let status = response.status();
-        let pause = pause(response.headers());
-        let body = response.into_body().bytes().await.map_err(broken)?;
-        let answer = Answer::read(body.get(..LONGEST_ERROR).unwrap_or(&body));
-        let mut failure = Failure::status(status, pause, String::new());
+        let (status, answer) = (head.status, Answer::read(&body));
+        let mut failure = Failure::status(status, pause(&head.headers), String::new());
         if failure.retry == Retry::Never {
             failure.reason = Reason::ArtifactUnauthenticated;
         }
         let act = format!("the identity service {host} answered {status}{}", answer.words());
         Err(failed(failure.with_answer(status, answer.code).with_act(act)))
     }
+}
+
+/// The start of `body`, or all of it when it is no longer than any answer.
+async fn start(body: HttpResponseBody) -> Result<Vec<u8>, HttpError> {
+    let (mut start, mut pieces) = (Vec::new(), body.bytes_stream());
+    while start.len() < LONGEST_ANSWER
+        && let Some(piece) = pieces.next().await
+    {
+        let piece = piece?;
+        start.extend_from_slice(piece.get(..LONGEST_ANSWER - start.len()).unwrap_or(&piece));
+    }
+    Ok(start)
 }
 
 /// Why an identity service gives nothing.

@@ -346,6 +346,21 @@ fn an_identity_service_that_refuses_is_told_with_its_code() {
 }
 
 #[test]
+fn no_more_of_an_identity_service_is_read_than_any_answer_has() {
+    let token = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(token.path(), "S3CR3T.of.pod").unwrap();
+    let ended = |status: &str| {
+        let head = format!("HTTP/1.1 {status}\r\nContent-Length: 1000000000\r\n\r\n");
+        let much = [head.as_bytes(), &vec![b'x'; 128 << 10]].concat();
+        // Who waits for the rest is told that it stalls.
+        let entra = Web::start(move |_, _| Answer::Stall(much.clone()));
+        federated(anonymous("azure://acct/models/code/"), &entra, token.path().to_str().unwrap()).run()
+    };
+    ended("403 Forbidden").failed(Reason::ArtifactUnauthenticated, &["403"]).with_answer(403, None);
+    ended("200 OK").failed(Reason::ArtifactUnauthenticated, &["no credentials that can be read"]);
+}
+
+#[test]
 fn no_identity_is_asked_for_at_an_address_of_the_machine() {
     let keys = [
         ("tenantId", "tenant-1"),
