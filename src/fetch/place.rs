@@ -113,6 +113,22 @@ pub fn safe_name(name: &str) -> Result<PathBuf, Failure> {
     }
 }
 
+/// Removes the file or the folder `path`, where there is one.
+///
+/// # Errors
+///
+/// When the disk does not let us.
+pub fn remove(path: &Path) -> Result<(), Failure> {
+    let is_folder = std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
+    let removed = if is_folder { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+    match removed {
+        Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Err(Failure::local(error, "remove", path))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Makes the folder `path` below `root`, never through a symbolic link.
 ///
 /// # Errors

@@ -9,31 +9,26 @@ use std::fmt;
 
 use object_store::azure::{AzureAuthorizer, AzureCredential};
 use object_store::client::{HttpRequest, HttpRequestBody};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, IF_MATCH, RANGE};
+use percent_encoding::utf8_percent_encode;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Method, Request, RequestBuilder, Response, StatusCode};
 use url::Url;
 
 use crate::catalogue::Reason;
 use crate::fetch::Patience;
 use crate::fetch::client::{host, read_at_most, retry_after, send, short};
-use crate::fetch::download::{Download, Span, Told, strong_etag};
+use crate::fetch::download::{Download, Span, Told, has_bytes, strong_etag};
 use crate::fetch::failure::{Failure, Retry};
 use crate::fetch::identity::is_code;
 use crate::fetch::retry::persist;
-use crate::fetch::source::bucket::{self, Bucket, Found, Page};
+use crate::fetch::source::bucket::{
+    self, Bucket, ENCODED, ENCODED_IN_PATH, Found, LONGEST_ERROR, LONGEST_PAGE, Page, length,
+};
 use crate::fetch::source::{Content, Object};
 use crate::fetch::uri::azure::Address;
 use crate::fetch::verify::Checksum;
 use access::{Access, without_secrets};
 use document::{ErrorDocument, ListPage, is_folder};
-
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-const ENCODED_IN_PATH: &AsciiSet = &ENCODED.remove(b'/');
-
-/// Longest answers that are read: each name of a page has up to 1,024 characters, and the metadata of its blob up to 8 KiB.
-const LONGEST_PAGE: usize = 16 << 20;
-const LONGEST_ERROR: usize = 64 << 10;
 
 /// Blobs of a page, so that it fits the memory of a small container.
 const PAGE: &str = "1000";
@@ -108,12 +103,16 @@ impl Azure {
     async fn ask(&self, method: Method, ask: Ask<'_>) -> Result<Response, Failure> {
         loop {
             let credential = self.access.identity.credential().await?;
-            let request = self.sign(&method, self.url(ask)?, conditions(ask)?, credential.as_deref())?;
+            let headers = match ask {
+                Ask::Object(object, span) => bucket::conditions(object, span)?,
+                Ask::List { .. } => HeaderMap::new(),
+            };
+            let request = self.sign(&method, self.url(ask)?, headers, credential.as_deref())?;
             let response = match send(RequestBuilder::from_parts(self.client.clone(), request)).await {
                 Ok(response) => response,
                 Err(failure) => return Err(self.unreached(failure).await),
             };
-            if response.status().is_success() || response.status() == StatusCode::RANGE_NOT_SATISFIABLE {
+            if has_bytes(&response) {
                 return Ok(response);
             }
             let failure = self.refusal(response, ask, credential.as_deref()).await;
@@ -134,8 +133,7 @@ impl Azure {
                 )
             }
         };
-        Url::parse(&text)
-            .map_err(|error| Failure::new(Reason::ArtifactUriInvalid, format!("{text} is no url")).caused_by(error))
+        bucket::url(&text)
     }
 
     fn sign(
@@ -250,26 +248,10 @@ impl Azure {
     }
 }
 
-/// The bytes and the version that are wanted, which are signed too.
-fn conditions(ask: Ask<'_>) -> Result<HeaderMap, Failure> {
-    let mut headers = HeaderMap::new();
-    let Ask::Object(object, span) = ask else { return Ok(headers) };
-    for (name, value) in [(RANGE, span.map(Span::header)), (IF_MATCH, object.version.clone())] {
-        let Some(value) = value else { continue };
-        let unfit = |error| Failure::new(Reason::ArtifactStoreError, "the store's tag is no header").caused_by(error);
-        headers.insert(name, HeaderValue::try_from(value).map_err(unfit)?);
-    }
-    Ok(headers)
-}
-
 /// What an answer says of the blob. The size is left out: it may be that of a part.
 fn told(response: &Response) -> Told {
     let headers = response.headers();
     Told { version: strong_etag(headers), checksums: Checksum::in_headers(headers), ..Told::default() }
-}
-
-fn length(response: &Response) -> Option<u64> {
-    response.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// What the service's own code means where the status alone does not tell.

@@ -1,11 +1,58 @@
 //! A store that knows objects and no folders: whether a key is an object or the beginning of others is found out by asking.
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
+use reqwest::Response;
+use reqwest::header::{CONTENT_LENGTH, HeaderMap, HeaderValue, IF_MATCH, RANGE};
+use url::Url;
+
 use crate::catalogue::Reason;
-use crate::fetch::download::Told;
+use crate::fetch::download::{Span, Told};
 use crate::fetch::failure::Failure;
 use crate::fetch::retry::persist;
 use crate::fetch::source::{Content, Entry, MOST_ENTRIES, Object, too_many};
 use crate::fetch::uri::last_segment;
+
+/// What is encoded in a query: the signatures leave only the rest as it is.
+pub const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// What is encoded in the key of an object.
+pub const ENCODED_IN_PATH: &AsciiSet = &ENCODED.remove(b'/');
+
+/// Longest page of a listing that is read: it has 1,000 keys of up to 1,024 bytes, each of up to three characters, and in
+/// Azure up to 8 KiB of metadata with each.
+pub const LONGEST_PAGE: usize = 16 << 20;
+/// Longest document with an error that is read.
+pub const LONGEST_ERROR: usize = 64 << 10;
+
+/// `text` as a url.
+///
+/// # Errors
+///
+/// [`Reason::ArtifactUriInvalid`] when it is none.
+pub fn url(text: &str) -> Result<Url, Failure> {
+    Url::parse(text)
+        .map_err(|error| Failure::new(Reason::ArtifactUriInvalid, format!("{text} is no url")).caused_by(error))
+}
+
+/// The headers that ask for `span` of `object` in the version that is known of it.
+///
+/// # Errors
+///
+/// When that version is no header.
+pub fn conditions(object: &Object, span: Option<Span>) -> Result<HeaderMap, Failure> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in [(RANGE, span.map(Span::header)), (IF_MATCH, object.version.clone())] {
+        let Some(value) = value else { continue };
+        let unfit = |error| Failure::new(Reason::ArtifactStoreError, "the store's tag is no header").caused_by(error);
+        headers.insert(name, HeaderValue::try_from(value).map_err(unfit)?);
+    }
+    Ok(headers)
+}
+
+/// Bytes of the body that `response` announces, also where it has none.
+#[must_use]
+pub fn length(response: &Response) -> Option<u64> {
+    response.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
 
 /// What has exactly a key.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ pub mod document;
 use std::fmt;
 
 use object_store::gcp::GcpCredential;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::utf8_percent_encode;
 use reqwest::header::{ACCEPT_ENCODING, HeaderMap, RANGE};
 use reqwest::{Client, Response, StatusCode};
 use serde::de::DeserializeOwned;
@@ -16,21 +16,15 @@ use serde::de::DeserializeOwned;
 use crate::catalogue::Reason;
 use crate::fetch::Patience;
 use crate::fetch::client::{host, read_at_most, retry_after, send, short};
-use crate::fetch::download::{Download, Span, Told};
+use crate::fetch::download::{Download, Span, Told, has_bytes};
 use crate::fetch::failure::{Failure, Retry};
 use crate::fetch::identity::is_code;
 use crate::fetch::retry::persist;
-use crate::fetch::source::bucket::{self, Bucket, Found, Page};
+use crate::fetch::source::bucket::{self, Bucket, ENCODED, Found, LONGEST_ERROR, LONGEST_PAGE, Page};
 use crate::fetch::source::{Content, Object};
 use crate::fetch::verify::Checksum;
 use access::{Access, without_secrets};
 use document::{ErrorDocument, FIELDS, ListPage, Resource};
-
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-
-/// Longest answers that are read: one page of a listing has 1,000 names of up to 1,024 bytes.
-const LONGEST_PAGE: usize = 16 << 20;
-const LONGEST_ERROR: usize = 64 << 10;
 
 const GENERATION: &str = "x-goog-generation";
 
@@ -124,7 +118,7 @@ impl Gcs {
                 request = request.bearer_auth(&credential.bearer);
             }
             let response = send(request).await?;
-            if response.status().is_success() || response.status() == StatusCode::RANGE_NOT_SATISFIABLE {
+            if has_bytes(&response) {
                 return Ok(response);
             }
             let failure = self.refusal(response, ask, credential.as_deref()).await;

@@ -11,31 +11,24 @@ use std::sync::OnceLock;
 
 use object_store::aws::{AwsAuthorizer, AwsCredential};
 use object_store::client::{HttpRequest, HttpRequestBody};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, IF_MATCH, RANGE};
-use reqwest::{Client, Method, Response, StatusCode};
+use percent_encoding::utf8_percent_encode;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Client, Method, Response};
 use url::Url;
 
 use crate::catalogue::Reason;
 use crate::fetch::Patience;
 use crate::fetch::client::{host, read_at_most, retry_after, send};
-use crate::fetch::download::{Download, Span, Told, strong_etag};
+use crate::fetch::download::{Download, Span, Told, has_bytes, strong_etag};
 use crate::fetch::failure::{Failure, Retry};
 use crate::fetch::retry::persist;
-use crate::fetch::source::bucket::{self, Bucket, Found, Page};
+use crate::fetch::source::bucket::{
+    self, Bucket, ENCODED, ENCODED_IN_PATH, Found, LONGEST_ERROR, LONGEST_PAGE, Page, length,
+};
 use crate::fetch::source::{Content, Object};
 use crate::fetch::verify::Checksum;
 use access::{Access, without_secrets};
 use document::{ErrorDocument, ListPage};
-
-/// The signature leaves only these as they are.
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-const ENCODED_IN_PATH: &AsciiSet = &ENCODED.remove(b'/');
-
-/// Longest answers that are read: one page of a listing has 1,000 keys of up to 1,024 bytes, each up to three
-/// characters long.
-const LONGEST_PAGE: usize = 16 << 20;
-const LONGEST_ERROR: usize = 64 << 10;
 
 /// Asks for the digests that the store keeps of an object.
 const CHECKSUM_MODE: HeaderName = HeaderName::from_static("x-amz-checksum-mode");
@@ -114,12 +107,14 @@ impl S3 {
             let url = self.url(ask, region)?;
             let credential = self.access.identity.credential().await?;
             let mut headers = sign(&method, &url, region, credential.as_deref())?;
+            // Headers that are not signed may be added freely.
             if let Ask::Object(object, span) = ask {
-                headers.extend(conditions(object, span)?);
+                headers.extend(bucket::conditions(object, span)?);
+                headers.insert(CHECKSUM_MODE, HeaderValue::from_static("ENABLED"));
             }
             let request = self.client.request(method.clone(), url.clone()).headers(headers);
             let response = send(request).await?;
-            if response.status().is_success() || response.status() == StatusCode::RANGE_NOT_SATISFIABLE {
+            if has_bytes(&response) {
                 return Ok(response);
             }
             let named = response.headers().get(BUCKET_REGION).and_then(|region| region.to_str().ok());
@@ -145,8 +140,7 @@ impl S3 {
                 format!("{bucket}/?list-type=2&encoding-type=url&prefix={prefix}{token}")
             }
         };
-        Url::parse(&text)
-            .map_err(|error| Failure::new(Reason::ArtifactUriInvalid, format!("{text} is no url")).caused_by(error))
+        bucket::url(&text)
     }
 
     /// Why the store did not do what was asked.
@@ -247,17 +241,6 @@ impl Bucket for S3 {
     }
 }
 
-/// The bytes and the version that are wanted. Headers that are not signed may be added freely.
-fn conditions(object: &Object, span: Option<Span>) -> Result<HeaderMap, Failure> {
-    let mut headers = HeaderMap::from_iter([(CHECKSUM_MODE, HeaderValue::from_static("ENABLED"))]);
-    for (name, value) in [(RANGE, span.map(Span::header)), (IF_MATCH, object.version.clone())] {
-        let Some(value) = value else { continue };
-        let unfit = |error| Failure::new(Reason::ArtifactStoreError, "the store's tag is no header").caused_by(error);
-        headers.insert(name, HeaderValue::try_from(value).map_err(unfit)?);
-    }
-    Ok(headers)
-}
-
 /// What an answer says of the object. The size is left out: it may be that of a part.
 fn told(response: &Response) -> Told {
     let headers = response.headers();
@@ -268,10 +251,6 @@ fn told(response: &Response) -> Told {
         headers.get(ENCRYPTION).is_none_or(|encryption| encryption == "AES256") && headers.get(CUSTOMER_KEY).is_none();
     checksums.extend(version.as_deref().filter(|_| is_plain).and_then(Checksum::md5_in_etag));
     Told { version, checksums, ..Told::default() }
-}
-
-fn length(response: &Response) -> Option<u64> {
-    response.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// What the store's own code means where the status alone does not tell.

@@ -11,8 +11,7 @@ use super::{Goods, Location, Order, disk};
 use crate::catalogue::Reason;
 use crate::fetch::Placed;
 use crate::fetch::failure::Failure;
-use crate::fetch::place;
-use crate::fetch::unpack::overlay::remove;
+use crate::fetch::place::{self, remove};
 use crate::fetch::unpack::{Limits, unpack};
 
 /// What was unpacked, for the next run.

@@ -9,9 +9,9 @@ use crate::api::artifact::FolderPlacement;
 use crate::catalogue::Reason;
 use crate::fetch::Placed;
 use crate::fetch::failure::Failure;
-use crate::fetch::place;
+use crate::fetch::place::{self, remove};
 use crate::fetch::source::{Content, Form};
-use crate::fetch::unpack::overlay::{hide, lay, remove};
+use crate::fetch::unpack::overlay::{hide, lay};
 use crate::fetch::unpack::{Limits, unpack, unpack_below};
 
 /// What the files of some goods make up.

@@ -14,7 +14,7 @@ use super::manifest::{Entry, Manifest};
 use super::parts::{self, Parts};
 use super::{LOCK, Location};
 use crate::fetch::failure::Failure;
-use crate::fetch::place;
+use crate::fetch::place::{self, remove};
 use crate::fetch::source::Object;
 use crate::fetch::verify::Checksum;
 
@@ -211,16 +211,4 @@ fn clear(scratch: &Path, keep: &HashSet<&str>) -> Result<(), Failure> {
         }
     }
     Ok(())
-}
-
-fn remove(path: &Path) -> Result<(), Failure> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
-            fs::remove_dir_all(path).map_err(|error| Failure::local(error, "remove", path))
-        }
-        Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            Err(Failure::local(error, "remove", path))
-        }
-        _ => Ok(()),
-    }
 }

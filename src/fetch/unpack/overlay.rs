@@ -4,11 +4,11 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use crate::fetch::failure::Failure;
+use crate::fetch::place::remove;
 use crate::fetch::unpack::name::refused;
 
 /// What the name of a file begins with that says that another is gone.
@@ -74,21 +74,6 @@ fn empty(folder: &Path) -> Result<(), Failure> {
 
 fn is_folder(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir())
-}
-
-/// Removes the file or the folder `path`, where there is one.
-///
-/// # Errors
-///
-/// When the disk does not let us.
-pub fn remove(path: &Path) -> Result<(), Failure> {
-    let removed = if is_folder(path) { fs::remove_dir_all(path) } else { fs::remove_file(path) };
-    match removed {
-        Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            Err(Failure::local(error, "remove", path))
-        }
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]
