@@ -4,6 +4,7 @@
 //! where each file goes, [`transfer`] streams it there through [`verify`], and [`report`] tells how it ended.
 
 pub mod address;
+pub mod blocking;
 pub mod cache;
 pub mod client;
 pub mod credentials;

@@ -19,6 +19,7 @@ use rustix::fs::syncfs;
 
 use crate::api::size::size;
 use crate::catalogue::Reason;
+use crate::fetch::blocking::blocking;
 use crate::fetch::failure::Failure;
 
 /// Time between two looks at a lock that somebody holds.
@@ -102,7 +103,8 @@ impl Cache<'_> {
                 Err(fs::TryLockError::Error(error)) => return Err(failed(error)),
             }
         }
-        if !self.make_room(key, bytes)? {
+        let (directory, most, key) = (self.directory.to_owned(), self.most, key.to_owned());
+        if !blocking(move || Cache { directory: &directory, most }.make_room(&key, bytes)).await? {
             return Ok(Found::Closed("it has no room for this, whatever is removed"));
         }
         Ok(Found::ToFill(Entry::new(folder, lock)))

@@ -32,6 +32,7 @@ use self::pool::Pool;
 use self::resume::{Todo, Wanted};
 use crate::api::artifact::FolderPlacement;
 use crate::catalogue::Reason;
+use crate::fetch::blocking::blocking;
 use crate::fetch::cache::Cache;
 use crate::fetch::failure::Failure;
 use crate::fetch::place;
@@ -104,7 +105,7 @@ impl Location<'_> {
 #[derive(Clone)]
 struct Goods {
     source: Arc<Source>,
-    manifest: Manifest,
+    manifest: Arc<Manifest>,
     wanted: Vec<Wanted>,
     folders: Vec<PathBuf>,
     progress: Arc<Progress>,
@@ -142,6 +143,7 @@ pub async fn download(
     let wanted = describe(&source, order, files.collect(), patience).await?;
     let files = wanted.iter().map(|wanted| Entry::of(&wanted.path, &wanted.object)).collect();
     let manifest = Manifest { asked: asked(order, &source.service()), boot: boot(), complete: false, files };
+    let manifest = Arc::new(manifest);
     let goods = Goods { source, manifest, wanted, folders, progress, patience };
     match stack {
         Some(stack) => layers::put(&goods, order, stack).await,
@@ -167,7 +169,10 @@ impl Goods {
     async fn prepare(&self, place: Location<'_>) -> Result<Todo, Failure> {
         let bytes = self.wanted.iter().filter_map(|wanted| wanted.object.size).fold(0, u64::saturating_add);
         disk::is_large_enough(place.directory, bytes)?;
-        let todo = resume::prepare(place, &self.manifest, self.wanted.clone())?;
+        let (directory, scratch) = (place.directory.to_owned(), place.scratch.to_owned());
+        let (manifest, wanted) = (Arc::clone(&self.manifest), self.wanted.clone());
+        let prepare = move || resume::prepare(Location { directory: &directory, scratch: &scratch }, &manifest, wanted);
+        let todo = blocking(prepare).await?;
         self.progress.start(self.wanted.len(), todo.bytes, todo.in_place, todo.there);
         disk::has_room(place.directory, todo.bytes.saturating_sub(todo.held))?;
         make_folders(place.directory, &self.folders).await?;
@@ -175,7 +180,7 @@ impl Goods {
     }
 
     fn complete(&self, place: Location<'_>) -> Result<Placed, Failure> {
-        let manifest = Manifest { complete: true, ..self.manifest.clone() };
+        let manifest = Manifest { complete: true, ..Manifest::clone(&self.manifest) };
         manifest.save(place.scratch).map_err(|error| Failure::local(error, "write to", place.scratch))?;
         Ok(Placed { files: self.wanted.len() as u64, bytes: self.progress.done() })
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use mooring_operator::catalogue::Reason;
 
@@ -24,6 +25,15 @@ fn serves(version: &'static str, body: Vec<u8>) -> Web {
     Web::start(move |_, _| Answer::Bytes(response("200 OK", &format!("ETag: \"{version}\"\r\n"), &body)))
 }
 
+/// Serves what `body` is when it is asked: its version and its bytes.
+fn serves_now(body: &Arc<Mutex<(&'static str, Vec<u8>)>>) -> Web {
+    let body = Arc::clone(body);
+    Web::answering(move |_, _| {
+        let (version, body) = &*body.lock().unwrap();
+        response("200 OK", &format!("ETag: \"{version}\"\r\n"), body)
+    })
+}
+
 #[test]
 fn the_content_lies_in_the_directory_and_the_archive_is_gone() {
     let web = serves("1", archive(&[("iris/model.pkl", b"pickle"), ("MLmodel", b"flavors")]));
@@ -37,17 +47,27 @@ fn the_content_lies_in_the_directory_and_the_archive_is_gone() {
 
 #[test]
 fn another_version_takes_the_place_of_the_old_one() {
-    let body = std::sync::Mutex::new(("1", archive(&[("old/a", b"a"), ("both", b"1")])));
-    let body = std::sync::Arc::new(body);
-    let shared = std::sync::Arc::clone(&body);
-    let web = Web::start(move |_, _| {
-        let (version, body) = &*shared.lock().unwrap();
-        Answer::Bytes(response("200 OK", &format!("ETag: \"{version}\"\r\n"), body))
-    });
+    let body = Arc::new(Mutex::new(("1", archive(&[("old/a", b"a"), ("both", b"1")]))));
+    let web = serves_now(&body);
     let job = Job::model(web.url("/model.tgz")).unpacked();
     assert_eq!(job.run_here().0, 0);
     *body.lock().unwrap() = ("2", archive(&[("new/b", b"b"), ("both", b"2")]));
     job.run().has(&[("both", b"2"), ("new/b", b"b")]);
+}
+
+#[test]
+fn nothing_stays_of_an_archive_that_was_half_moved() {
+    let names: Vec<String> = (0..5000).map(|number| format!("half-{number}")).collect();
+    let half: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), b"".as_slice())).collect();
+    let body = Arc::new(Mutex::new(("1", archive(&half))));
+    let web = serves_now(&body);
+    let moved = |job: &Job| std::fs::read_dir(job.directory()).map_or(0, Iterator::count);
+    let half_moved = |job: &Job| job.run_until(|| moved(job) > 0) && moved(job) < names.len();
+    // A busy machine may let one be too quick for us.
+    let mut jobs = (0..20).map(|_| Job::model(web.url("/model.tgz")).unpacked());
+    let job = jobs.find(half_moved).expect("one is killed while it moves");
+    *body.lock().unwrap() = ("2", archive(&[("model.pkl", b"pickle")]));
+    job.run().has(&[("model.pkl", b"pickle")]);
 }
 
 #[test]

@@ -6,16 +6,16 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::manifest::Entry;
+use super::manifest::{Entry, Manifest};
 use super::{Goods, Location, Order, disk};
-use crate::catalogue::Reason;
 use crate::fetch::Placed;
+use crate::fetch::blocking::blocking;
 use crate::fetch::failure::Failure;
 use crate::fetch::place::{self, remove};
 use crate::fetch::unpack::{Limits, unpack};
 
 /// What was unpacked, for the next run.
-#[derive(Serialize, Deserialize, Debug, Default, PartialEq, Eq)]
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 struct Mark {
     asked: String,
     /// The start of the machine: what was unpacked before another one may be lost.
@@ -29,8 +29,9 @@ struct Mark {
 }
 
 impl Mark {
-    fn save(&self, path: &Path) -> io::Result<()> {
-        fs::write(path, serde_json::to_vec(self)?)
+    fn save(&self, path: &Path) -> Result<(), Failure> {
+        let saved = serde_json::to_vec(self).map_err(io::Error::other).and_then(|text| fs::write(path, text));
+        saved.map_err(|error| Failure::local(error, "write", path))
     }
 }
 
@@ -59,44 +60,60 @@ pub async fn put_made(
         goods.progress.start(of.len(), mark.bytes, of.len(), mark.bytes);
         return Ok(Placed { files: mark.files, bytes: mark.bytes });
     }
-    // What is half removed is never taken for whole, and what is left of it is still known.
-    let mark = Mark { boot: String::new(), ..mark };
-    if !mark.names.is_empty() {
-        mark.save(&mark_at).map_err(|error| Failure::local(error, "write to", scratch))?;
-    }
-    for name in &mark.names {
-        remove(&directory.join(place::safe(name)?))?;
-    }
+    let (to, at) = (directory.to_owned(), mark_at.clone());
+    blocking(move || clear(mark, &to, &at)).await?;
     let (data, ways) = (folder.join("data"), folder.join("scratch"));
     let inner = Location { directory: &data, scratch: &ways };
     inner.make().await?;
     goods.put(inner, order.cache).await?;
-    let into = scratch.join("unpacked");
-    remove(&into)?;
-    tracing::info!("unpacking");
-    let (limits, to) = (Limits::of_space(disk::free(scratch)?), into.clone());
-    let unpacked = tokio::task::spawn_blocking(move || work(&data, &to, &limits)).await;
-    let ended = |error| Failure::new(Reason::ArtifactVolumeUnavailable, "the unpacking ended").caused_by(error);
-    let placed = unpacked.map_err(ended)??;
-    let names = move_all(&into, directory)?;
-    let (asked, of) = (goods.manifest.asked.clone(), of.clone());
-    let boot = goods.manifest.boot.clone();
-    let mark = Mark { asked, boot, of, files: placed.files, bytes: placed.bytes, names };
-    mark.save(&mark_at).map_err(|error| Failure::local(error, "write to", scratch))?;
-    remove(&into)?;
-    remove(&folder)?;
-    Ok(placed)
+    let Manifest { asked, boot, .. } = &*goods.manifest;
+    let mark = Mark { asked: asked.clone(), boot: boot.clone(), of: of.clone(), ..Mark::default() };
+    let (directory, into) = (directory.to_owned(), scratch.join("unpacked"));
+    let settle = move || {
+        remove(&into)?;
+        tracing::info!("unpacking");
+        let limits = Limits::of_space(disk::free(&folder)?);
+        let placed = work(&data, &into, &limits)?;
+        let mark = Mark { files: placed.files, bytes: placed.bytes, names: names(&into)?, ..mark };
+        // Of what is half moved all is known, and it is never taken for whole.
+        Mark { boot: String::new(), ..mark.clone() }.save(&mark_at)?;
+        move_all(&into, &directory)?;
+        mark.save(&mark_at)?;
+        remove(&into)?;
+        remove(&folder)?;
+        Ok(placed)
+    };
+    blocking(settle).await
 }
 
-/// Moves what lies in `from` into `to`, and says what that is.
-fn move_all(from: &Path, to: &Path) -> Result<Vec<String>, Failure> {
+/// Removes what lies in `directory` of `mark`, which is at `mark_at`.
+fn clear(mark: Mark, directory: &Path, mark_at: &Path) -> Result<(), Failure> {
+    if mark.names.is_empty() {
+        return Ok(());
+    }
+    // What is half removed is never taken for whole, and what is left of it is still known.
+    let mark = Mark { boot: String::new(), ..mark };
+    mark.save(mark_at)?;
+    for name in &mark.names {
+        remove(&directory.join(place::safe(name)?))?;
+    }
+    Ok(())
+}
+
+/// What lies in `folder`.
+fn names(folder: &Path) -> Result<Vec<String>, Failure> {
+    let name = |entry: io::Result<fs::DirEntry>| Ok(entry?.file_name().to_string_lossy().into_owned());
+    let names = fs::read_dir(folder).and_then(|entries| entries.map(name).collect());
+    names.map_err(|error| Failure::local(error, "read", folder))
+}
+
+/// Moves what lies in `from` into `to`.
+fn move_all(from: &Path, to: &Path) -> Result<(), Failure> {
     let failed = |error| Failure::local(error, "put in place what lies in", from);
-    let mut names = Vec::new();
     for entry in fs::read_dir(from).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name();
         remove(&to.join(&name))?;
         fs::rename(from.join(&name), to.join(&name)).map_err(failed)?;
-        names.push(name.to_string_lossy().into_owned());
     }
-    Ok(names)
+    Ok(())
 }

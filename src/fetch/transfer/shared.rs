@@ -2,16 +2,17 @@
 
 use std::fs::{self, File};
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::job::Job;
 use super::resume::Todo;
 use super::{Goods, Location, digest};
 use crate::catalogue::Reason;
+use crate::fetch::blocking::blocking;
 use crate::fetch::cache::{Cache, Entry, Found};
 use crate::fetch::failure::Failure;
-use crate::fetch::verify::{Checksum, Verifier};
+use crate::fetch::verify::Verifier;
 
 /// Bytes that are read at a time.
 const BUFFER: usize = 256 << 10;
@@ -32,8 +33,9 @@ pub async fn take(goods: &Goods, cache: Cache<'_>, place: Location<'_>, todo: To
     let again = || goods.progress.start(goods.wanted.len(), all, in_place, all.saturating_sub(missing));
     let without = |why: &str| tracing::warn!("the cache is not used: {why}");
     let entry = match cache.open(&key, bytes).await {
-        Ok(Found::Whole(entry)) => entry,
+        Ok(Found::Whole(entry)) => Arc::new(entry),
         Ok(Found::ToFill(entry)) => {
+            let entry = Arc::new(entry);
             match fill(goods, &entry).await {
                 Ok(()) => entry,
                 // The cache's own disk fails; ours may not.
@@ -58,19 +60,22 @@ pub async fn take(goods: &Goods, cache: Cache<'_>, place: Location<'_>, todo: To
     };
     tracing::info!("copying from the cache");
     again();
-    let (entry, directory) = (Arc::new(entry), place.directory.to_owned());
     let mut left = Vec::new();
     for job in jobs {
-        let (source, path) = (Arc::clone(&entry), job.target.strip_prefix(&directory).map(PathBuf::from));
-        let Ok(path) = path else { continue };
-        let (to, checksums, size) = (job.partial.clone(), job.checksums.clone(), job.object.size);
-        job.forget()?;
-        let copied = tokio::task::spawn_blocking(move || copy(&source, &path, &to, size, &checksums)).await;
-        let ended = |error| Failure::new(Reason::ArtifactVolumeUnavailable, "a copy ended").caused_by(error);
-        match copied.map_err(ended)? {
+        let Ok(path) = job.target.strip_prefix(place.directory).map(PathBuf::from) else { continue };
+        let source = Arc::clone(&entry);
+        let work = move || {
+            job.forget()?;
+            let copied = copy(&source, &path, &job);
+            if copied.is_ok() {
+                let failed = |error| Failure::local(error, "put in place", &job.target);
+                fs::rename(&job.partial, &job.target).map_err(failed)?;
+            }
+            Ok((job, copied))
+        };
+        let (job, copied) = blocking(work).await?;
+        match copied {
             Ok(bytes) => {
-                fs::rename(&job.partial, &job.target)
-                    .map_err(|error| Failure::local(error, "put in place", &job.target))?;
                 goods.progress.add(bytes);
                 goods.progress.file_done();
             }
@@ -79,7 +84,12 @@ pub async fn take(goods: &Goods, cache: Cache<'_>, place: Location<'_>, todo: To
                 without(&failure.sentence());
                 // Whatever else fails may be our own disk.
                 if failure.reason == Reason::ArtifactChecksumMismatch {
-                    entry.spoil();
+                    let entry = Arc::clone(&entry);
+                    let spoil = move || {
+                        entry.spoil();
+                        Ok(())
+                    };
+                    blocking(spoil).await?;
                 }
                 left.push(job);
             }
@@ -95,31 +105,30 @@ fn key(goods: &Goods) -> String {
     digest(&format!("{}\n{}", goods.manifest.asked, files.join("\n")))
 }
 
-async fn fill(goods: &Goods, entry: &Entry) -> Result<(), Failure> {
+async fn fill(goods: &Goods, entry: &Arc<Entry>) -> Result<(), Failure> {
     let place = Location { directory: &entry.data, scratch: &entry.scratch };
     place.make().await?;
     // Boxed, since a fetch into the cache is a fetch within a fetch; that one has no cache of its own.
     Box::pin(goods.put(place, None)).await?;
-    entry.complete()?;
-    // Only now, since all that waits for the disk may be killed.
-    let _ = fs::remove_dir_all(&entry.scratch);
-    Ok(())
+    let entry = Arc::clone(entry);
+    let complete = move || {
+        entry.complete()?;
+        // Only now, since all that waits for the disk may be killed.
+        let _ = fs::remove_dir_all(&entry.scratch);
+        Ok(())
+    };
+    blocking(complete).await
 }
 
 /// Copies one file and adds it up, where it is known to what.
-fn copy(
-    entry: &Entry,
-    path: &std::path::Path,
-    to: &std::path::Path,
-    size: Option<u64>,
-    checksums: &[Checksum],
-) -> Result<u64, Failure> {
+fn copy(entry: &Entry, path: &Path, job: &Job) -> Result<u64, Failure> {
+    let (to, size) = (&job.partial, job.object.size);
     let bytes = entry.copy(path, to)?;
     if size.is_some_and(|size| size != bytes) {
         let act = format!("the cache has {bytes} bytes of {}", path.display());
         return Err(Failure::new(Reason::ArtifactChecksumMismatch, act));
     }
-    let mut verifier = Verifier::new(checksums);
+    let mut verifier = Verifier::new(&job.checksums);
     if verifier.is_needed() {
         let failed = |error| Failure::local(error, "read", to);
         let (mut file, mut buffer) = (File::open(to).map_err(failed)?, vec![0; BUFFER]);
