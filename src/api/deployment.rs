@@ -75,7 +75,8 @@ pub struct OnlineDeploymentSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code_configuration: Option<CodeConfiguration>,
 
-    /// Downloads that instances share, so that each model is fetched once. Without it, the operator's own default.
+    /// Downloads that instances share, so that each model is fetched once. Without it, the operator's own default; `{}`
+    /// means that none are shared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<Cache>,
 
@@ -230,11 +231,13 @@ pub struct CodeSource {
 /// A claim on which downloads are kept for other instances.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.maxSize) || has(self.claimName)").message("maxSize goes with a claimName"))]
 pub struct Cache {
     /// The `PersistentVolumeClaim`, in the same namespace. Instances on several nodes need one that they can write to
-    /// together (`ReadWriteMany`).
+    /// together (`ReadWriteMany`). Without it, this deployment shares nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
-    pub claim_name: String,
+    pub claim_name: Option<String>,
     /// What the cache may hold, as `200Gi`; what was used least lately goes first. Default: as much as the claim.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("quantity(string(self)).isGreaterThan(quantity('0'))").message("maxSize must be above 0"))]

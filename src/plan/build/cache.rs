@@ -21,10 +21,10 @@ pub struct SharedDownloads {
     pub place: CachePlace,
 }
 
-/// The cache that the user names, or else the one that is given.
+/// The cache that the user names, which may be none, or else the one that is given.
 #[must_use]
 pub fn of(named: Option<&Cache>, given: Option<&str>) -> Option<SharedDownloads> {
-    let claim_name = named.map(|cache| cache.claim_name.as_str()).or(given)?.to_owned();
+    let claim_name = named.map_or(given, |cache| cache.claim_name.as_deref())?.to_owned();
     let most = named.and_then(|cache| cache.max_size.as_ref()?.millis().ok());
     Some(SharedDownloads {
         volume: Volume {

@@ -55,6 +55,12 @@ fn the_users_own_cache_goes_before_the_one_that_is_given() {
 }
 
 #[test]
+fn a_deployment_can_do_without_the_cache_that_is_given() {
+    let none = pod_of(&decide(&given(Some("given")), &json!({"cache": {}})));
+    assert_eq!((cache::claim(&none), place(&none)), (None, None));
+}
+
+#[test]
 fn what_is_mounted_needs_no_cache() {
     let claim = json!({"model": {"uri": "pvc://models/iris"}, "cache": {"claimName": "own"}});
     let pod = pod_of(&decide(&given(Some("given")), &claim));
