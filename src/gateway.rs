@@ -14,6 +14,7 @@ pub mod protocol;
 pub mod record;
 pub mod source;
 pub mod table;
+pub mod token;
 pub mod tunnel;
 pub mod upstream;
 
@@ -35,6 +36,7 @@ use access_log::AccessLog;
 use metrics::{Collector, Results};
 use table::SharedTable;
 use table::writer::TableWriter;
+use token::{Tokens, reviewer};
 
 /// What a gateway is told when it starts.
 #[derive(Clone, Debug)]
@@ -104,6 +106,8 @@ pub struct Gateway {
     pub table: Arc<SharedTable>,
     /// The cluster's domain, for host names.
     pub cluster_domain: String,
+    /// Who has a good token; none without a cluster to ask.
+    pub tokens: Option<Arc<Tokens>>,
     /// Results of requests that belong to no endpoint.
     pub unknown: Arc<Results>,
     /// Where the lines about requests go, when they are wanted.
@@ -118,14 +122,17 @@ pub struct Gateway {
 /// When a port or the cluster's configuration can't be had at the start, or when a lasting task ends.
 pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), GatewayError> {
     let readiness = Readiness::waiting_for(&["routes", "listener"]);
+    let mut registry = Registry::default();
+    let source = source::open(options.source).await?;
+    let (tokens, reviewer) = source.client().map(|client| reviewer::start(client.clone(), &mut registry)).unzip();
     let gateway = Arc::new(Gateway {
         table: Arc::new(SharedTable::default()),
         cluster_domain: options.cluster_domain.to_ascii_lowercase(),
+        tokens,
         unknown: Arc::new(Results::default()),
         access_log: options.access_log.then(AccessLog::start).transpose().map_err(GatewayError::Thread)?,
         draining: AtomicBool::new(false),
     });
-    let mut registry = Registry::default();
     registry.register_collector(Box::new(Collector::new(Arc::clone(&gateway))));
 
     let listen_error = |address| move |source| GatewayError::Listen { address, source };
@@ -138,8 +145,8 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Ga
     let ended = CancellationToken::new();
     let admin = tokio::spawn(admin::serve(admin, readiness.clone(), Arc::new(registry), ended.clone()));
     let writer = TableWriter::new(Arc::clone(&gateway.table));
-    let source = source::follow(options.source, writer, readiness.clone()).await?;
-    let source = tokio::spawn(source);
+    let source = tokio::spawn(source.follow(writer, readiness.clone()));
+    let reviewer = tokio::spawn(reviewer.unwrap_or_else(|| Box::pin(std::future::pending())));
 
     let close = CancellationToken::new();
     let threads = listeners
@@ -158,6 +165,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Ga
 
     tokio::select! {
         () = shutdown.cancelled() => {}
+        _ = reviewer => return Err(GatewayError::Ended("reviewer of tokens")),
         _ = source => return Err(GatewayError::Ended("source of routes")),
         _ = admin => return Err(GatewayError::Ended("admin port")),
     }

@@ -7,6 +7,15 @@ use super::deployment::AppProtocol;
 use super::endpoint::{AuthMode, EndpointLimits};
 use super::units::Percent;
 
+/// The longest that a gateway takes a token for good without asking again, in seconds.
+pub const TOKEN_SECONDS: u64 = 60;
+
+/// The audience of the tokens for an endpoint.
+#[must_use]
+pub fn token_audience(namespace: &str, endpoint: &str) -> String {
+    format!("mooring.dev/{namespace}/{endpoint}")
+}
+
 /// The compiled routing table of one endpoint. Internal: the operator writes it, gateways read it; its name is
 /// the endpoint's.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]

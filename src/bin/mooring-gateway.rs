@@ -10,7 +10,7 @@ use clap::{Parser, ValueEnum};
 use mooring_operator::gateway::{self, Options, Source};
 use mooring_operator::process::{shutdown, telemetry};
 
-/// Takes scoring requests, finds the endpoint, checks the key, chooses a deployment and one of its instances, and
+/// Takes scoring requests, finds the endpoint, checks the key or token, chooses a deployment and one of its instances, and
 /// passes the answer back as a stream.
 #[derive(Parser, Debug)]
 #[command(name = "mooring-gateway", version, after_help = EXAMPLES)]
@@ -68,7 +68,8 @@ Examples:
     mooring-gateway --source file --file routes.yaml --listen 127.0.0.1:8080
 
 In a cluster it needs the rights to get, list and watch endpointroutes.mooring.dev and
-endpointslices.discovery.k8s.io.";
+endpointslices.discovery.k8s.io, and for endpoints with authMode AMLToken to create
+tokenreviews.authentication.k8s.io and subjectaccessreviews.authorization.k8s.io.";
 
 #[derive(ValueEnum, Clone, Copy, Debug)]
 enum SourceKind {

@@ -25,7 +25,7 @@ macro_rules! answers {
 
 answers! {
     BAD_REQUEST_BODY "BadRequestBody" 400 None, "Send a whole, well-formed request.";
-    UNAUTHORIZED "Unauthorized" 401 None, "Send one of the endpoint's keys as Authorization: Bearer KEY.";
+    UNAUTHORIZED "Unauthorized" 401 None, "Send one of the endpoint's keys as Authorization: Bearer KEY; for an endpoint that wants tokens, one for its audience whose user may score.";
     ENDPOINT_NOT_FOUND "EndpointNotFound" 404 None, "Use the scoringUri in the endpoint's status.";
     DEPLOYMENT_NOT_FOUND "DeploymentNotFound" 404 None, "Name a deployment of the endpoint in the header azureml-model-deployment, or leave it out.";
     NO_TRAFFIC "NoTraffic" 404 None, "Give a deployment a share in the endpoint's spec.traffic.";

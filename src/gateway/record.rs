@@ -106,6 +106,12 @@ impl Record {
         self.endpoint.as_ref().map_or(0, |endpoint| endpoint.max_request_bytes)
     }
 
+    /// The endpoint that was asked.
+    #[must_use]
+    pub const fn endpoint_asked(&self) -> Option<&Arc<Endpoint>> {
+        self.endpoint.as_ref()
+    }
+
     /// The deployment that was chosen.
     #[must_use]
     pub const fn chosen(&self) -> Option<&Arc<Deployment>> {

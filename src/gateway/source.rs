@@ -3,25 +3,56 @@
 pub mod cluster;
 pub mod file;
 
-use futures::future::BoxFuture;
+use std::path::PathBuf;
+
+use kube::Client;
 
 use super::table::writer::TableWriter;
 use super::{GatewayError, Source};
 use crate::process::readiness::Readiness;
 
-/// The work of keeping the table current, without end. It marks `routes` ready after the first whole table.
+/// A source that can be used.
+pub enum Open {
+    /// Objects of a cluster.
+    Cluster {
+        /// The way to its API server.
+        client: Client,
+        /// The only namespace to look at; all of them without it.
+        namespace: Option<String>,
+    },
+    /// A file or folder.
+    File {
+        /// Its path.
+        path: PathBuf,
+    },
+}
+
+/// Finds what the source needs.
 ///
 /// # Errors
 /// When the source can't be used at all.
-pub async fn follow(
-    source: Source,
-    writer: TableWriter,
-    readiness: Readiness,
-) -> Result<BoxFuture<'static, ()>, GatewayError> {
+pub async fn open(source: Source) -> Result<Open, GatewayError> {
     Ok(match source {
-        Source::Cluster { namespace } => {
-            Box::pin(cluster::follow(cluster::client().await?, namespace, writer, readiness))
-        }
-        Source::File { path } => Box::pin(file::follow(path, writer, readiness)),
+        Source::Cluster { namespace } => Open::Cluster { client: cluster::client().await?, namespace },
+        Source::File { path } => Open::File { path },
     })
+}
+
+impl Open {
+    /// The way to the API server, when there is one.
+    #[must_use]
+    pub const fn client(&self) -> Option<&Client> {
+        match self {
+            Self::Cluster { client, .. } => Some(client),
+            Self::File { .. } => None,
+        }
+    }
+
+    /// Keeps the table current, without end. It marks `routes` ready after the first whole table.
+    pub async fn follow(self, writer: TableWriter, readiness: Readiness) {
+        match self {
+            Self::Cluster { client, namespace } => cluster::follow(client, namespace, writer, readiness).await,
+            Self::File { path } => file::follow(path, writer, readiness).await,
+        }
+    }
 }

@@ -12,6 +12,7 @@ use hyper::header::HeaderValue;
 use super::backend::Backend;
 use super::metrics::{DeploymentMetrics, Results};
 use super::protocol::Protocol;
+use super::token::Scope;
 
 /// The table in force; swapped as a whole, read without a lock.
 pub type SharedTable = ArcSwap<Table>;
@@ -71,8 +72,8 @@ pub struct Endpoint {
 pub enum Auth {
     /// SHA-256 digests of the accepted keys. Without one, nobody gets in.
     Keys(Vec<[u8; 32]>),
-    /// Short-lived tokens.
-    Tokens,
+    /// Short-lived tokens that are good for this.
+    Tokens(Arc<Scope>),
 }
 
 /// One deployment of an endpoint.

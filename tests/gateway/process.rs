@@ -31,10 +31,19 @@ impl Gateway {
     pub async fn start(endpoint: &Endpoint) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("routes.yaml"), endpoint.yaml()).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_mooring-gateway"))
-            .args(["--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--source=file", "--threads=2", "--access-log"])
-            .args(["--shutdown-delay-seconds=1", "--drain-seconds=20", "--log-filter=debug,hyper=info", "--file"])
-            .arg(folder.path())
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mooring-gateway"));
+        command.args(["--source=file", "--file"]).arg(folder.path());
+        let gateway = Self::run(command, folder).await;
+        gateway.wait_for("the files were read", 1).await;
+        assert_eq!(gateway.admin("/ready").await.status, 200);
+        gateway
+    }
+
+    /// Runs `command`, the gateway with its source, and waits until it listens.
+    pub async fn run(mut command: Command, folder: TempDir) -> Self {
+        let mut child = command
+            .args(["--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--threads=2", "--access-log"])
+            .args(["--shutdown-delay-seconds=1", "--drain-seconds=20", "--log-filter=debug,hyper=info"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -53,10 +62,7 @@ impl Gateway {
         let line = log_now.iter().find(|line| line.contains("\"message\":\"listening\"")).unwrap();
         let line: serde_json::Value = serde_json::from_str(line).unwrap();
         let address = |field: &str| line[field].as_str().unwrap().parse().unwrap();
-        let gateway = Self { address: address("address"), admin: address("admin"), child, folder, log };
-        gateway.wait_for("the files were read", 1).await;
-        assert_eq!(gateway.admin("/ready").await.status, 200);
-        gateway
+        Self { address: address("address"), admin: address("admin"), child, folder, log }
     }
 
     /// Serves `endpoint` from now on.
@@ -73,7 +79,8 @@ impl Gateway {
         fs::rename(new, self.folder.path().join("routes.yaml")).unwrap();
     }
 
-    fn count(&self, text: &str) -> usize {
+    /// Lines of the log that have `text`.
+    pub fn count(&self, text: &str) -> usize {
         self.log.borrow().iter().filter(|line| line.contains(text)).count()
     }
 

@@ -17,7 +17,8 @@ use crate::gateway::Gateway;
 use crate::gateway::body::AnswerBody;
 use crate::gateway::protocol::Protocol;
 use crate::gateway::record::Record;
-use crate::gateway::table::Deployment;
+use crate::gateway::table::{Auth, Deployment, Endpoint};
+use crate::gateway::token::Denial;
 use crate::gateway::tunnel::{self, Wish};
 
 const MODEL_STATUS: HeaderName = HeaderName::from_static("ms-azureml-model-error-statuscode");
@@ -32,6 +33,8 @@ pub enum Refusal {
     BadBody,
     /// The caller has no right, for the reason given.
     Unauthorized(&'static str),
+    /// The caller's token does not open the endpoint.
+    Token(Denial),
     /// Neither host nor path lead to an endpoint.
     EndpointNotFound,
     /// The endpoint has no deployment of the pinned name.
@@ -66,7 +69,7 @@ impl Refusal {
     pub const fn row(self) -> &'static Row {
         match self {
             Self::BadBody => &catalogue::BAD_REQUEST_BODY,
-            Self::Unauthorized(_) => &catalogue::UNAUTHORIZED,
+            Self::Unauthorized(_) | Self::Token(Denial::Refused(_)) => &catalogue::UNAUTHORIZED,
             Self::EndpointNotFound => &catalogue::ENDPOINT_NOT_FOUND,
             Self::DeploymentNotFound => &catalogue::DEPLOYMENT_NOT_FOUND,
             Self::NoTraffic => &catalogue::NO_TRAFFIC,
@@ -76,7 +79,7 @@ impl Refusal {
             Self::NotReady => &catalogue::MODEL_NOT_READY,
             Self::ResponseTooLarge { .. } => &catalogue::RESPONSE_TOO_LARGE,
             Self::TooManyPending => &catalogue::TOO_MANY_PENDING,
-            Self::Internal => &catalogue::INTERNAL,
+            Self::Internal | Self::Token(Denial::NotChecked) => &catalogue::INTERNAL,
         }
     }
 
@@ -84,10 +87,17 @@ impl Refusal {
         StatusCode::from_u16(self.row().status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
-    fn message(self, deployment: Option<&Deployment>) -> String {
+    fn message(self, endpoint: Option<&Endpoint>, deployment: Option<&Deployment>) -> String {
         match self {
             Self::BadBody => "The request body is malformed or breaks off.".to_owned(),
             Self::Unauthorized(why) => format!("Not allowed: {why}."),
+            Self::Token(Denial::Refused(refused)) => match endpoint.map(|endpoint| &endpoint.auth) {
+                Some(Auth::Tokens(scope)) => format!("Not allowed: {}.", refused.why(scope)),
+                _ => "Not allowed.".to_owned(),
+            },
+            Self::Token(Denial::NotChecked) => {
+                "The gateway could not check the token in time; the fault is not the token's.".to_owned()
+            }
             Self::EndpointNotFound => "No endpoint is known under this host name or path.".to_owned(),
             Self::DeploymentNotFound => format!("The endpoint has no deployment of the name in the header {PIN}."),
             Self::NoTraffic => "No deployment of the endpoint has a positive share of the traffic.".to_owned(),
@@ -237,11 +247,11 @@ struct ErrorBody<'a> {
 fn refuse(refusal: Refusal, caller: &Caller, mut record: Record) -> Response<AnswerBody> {
     let status = refusal.status();
     record.answered(status.as_u16());
-    let deployment = record.chosen().cloned();
+    let (endpoint, deployment) = (record.endpoint_asked().cloned(), record.chosen().cloned());
     let document = ErrorDocument {
         error: ErrorBody {
             code: refusal.row().name,
-            message: &refusal.message(deployment.as_deref()),
+            message: &refusal.message(endpoint.as_deref(), deployment.as_deref()),
             request_id: caller.request_id.to_str().unwrap_or_default(),
             deployment: deployment.as_ref().map(|deployment| deployment.name.as_str()),
         },
@@ -260,8 +270,11 @@ fn refuse(refusal: Refusal, caller: &Caller, mut record: Record) -> Response<Ans
         headers.insert(PIN, deployment.header.clone());
     }
     match refusal {
-        Refusal::Unauthorized(_) => {
+        Refusal::Unauthorized(_) | Refusal::Token(Denial::Refused(_)) => {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        Refusal::Token(Denial::NotChecked) => {
+            headers.insert(RETRY_AFTER, RETRY_SECONDS);
         }
         Refusal::Connection => {
             headers.insert(MODEL_STATUS, HeaderValue::from_static("0"));

@@ -6,25 +6,28 @@ use subtle::{Choice, ConstantTimeEq};
 
 use super::answer::Refusal;
 use crate::gateway::table::Auth;
+use crate::gateway::token::Tokens;
 
-/// Lets the caller pass when it has a key of the endpoint. Its credential goes no further.
+/// Lets the caller pass when it has a key of the endpoint, or a token that `tokens` find good. Its credential goes no
+/// further.
 ///
 /// # Errors
-/// When it has none, or a wrong one.
-pub fn authenticate(auth: &Auth, headers: &mut HeaderMap) -> Result<(), Refusal> {
+/// When it has none, or a wrong one, or when nobody can tell.
+pub async fn authenticate(auth: &Auth, tokens: Option<&Tokens>, headers: &mut HeaderMap) -> Result<(), Refusal> {
     let credential = headers.remove(AUTHORIZATION);
-    let digests = match auth {
-        Auth::Keys(digests) => digests,
-        Auth::Tokens => {
-            return Err(Refusal::Unauthorized(
-                "this endpoint wants tokens (authMode AMLToken), which this gateway can't check yet",
-            ));
-        }
-    };
     let credential = credential.ok_or(Refusal::Unauthorized("the request has no Authorization header"))?;
-    let key = bearer(credential.as_bytes())
-        .ok_or(Refusal::Unauthorized("the Authorization header is not of the form Bearer KEY"))?;
-    if is_one_of(key, digests) { Ok(()) } else { Err(Refusal::Unauthorized("the key is not one of this endpoint's")) }
+    let credential = bearer(credential.as_bytes())
+        .ok_or(Refusal::Unauthorized("the Authorization header is not of the form Bearer CREDENTIAL"))?;
+    match auth {
+        Auth::Keys(digests) if is_one_of(credential, digests) => Ok(()),
+        Auth::Keys(_) => Err(Refusal::Unauthorized("the key is not one of this endpoint's")),
+        Auth::Tokens(scope) => {
+            let tokens = tokens.ok_or(Refusal::Unauthorized(
+                "this endpoint wants tokens (authMode AMLToken), which a gateway without a cluster can't check",
+            ))?;
+            tokens.check(credential, scope).await.map_err(Refusal::Token)
+        }
+    }
 }
 
 fn bearer(credential: &[u8]) -> Option<&[u8]> {
@@ -42,6 +45,7 @@ fn is_one_of(key: &[u8], digests: &[[u8; 32]]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures::FutureExt;
     use hyper::header::HeaderValue;
 
     fn keys(keys: &[&str]) -> Auth {
@@ -53,7 +57,7 @@ mod tests {
         if let Some(credential) = credential {
             headers.insert(AUTHORIZATION, HeaderValue::from_str(credential).unwrap());
         }
-        let passes = authenticate(auth, &mut headers).is_ok();
+        let passes = authenticate(auth, None, &mut headers).now_or_never().unwrap().is_ok();
         assert!(headers.is_empty(), "the credential stays here");
         passes
     }
@@ -77,6 +81,6 @@ mod tests {
 
     #[test]
     fn a_key_does_not_open_an_endpoint_that_wants_tokens() {
-        assert!(!passes(&Auth::Tokens, Some("Bearer first")));
+        assert!(!passes(&Auth::Tokens(std::sync::Arc::default()), Some("Bearer first")));
     }
 }

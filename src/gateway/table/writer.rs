@@ -10,9 +10,10 @@ use jiff::Timestamp;
 use super::{Auth, Deployment, Endpoint, SharedTable, Table};
 use crate::api::deployment::AppProtocol;
 use crate::api::endpoint::AuthMode;
-use crate::api::endpoint_route::{EndpointRoute, RouteAuth, RouteDeployment};
+use crate::api::endpoint_route::{EndpointRoute, RouteAuth, RouteDeployment, token_audience};
 use crate::gateway::backend::{Address, Backend};
 use crate::gateway::protocol::Protocol;
+use crate::gateway::token::Scope;
 
 /// Namespace and name.
 type Key = (String, String);
@@ -74,12 +75,12 @@ impl TableWriter {
             .map(Arc::new)
             .collect();
         let endpoint = Endpoint {
-            name: spec.endpoint_name,
-            auth: auth(&key, &spec.auth),
+            auth: auth(&key, &spec.endpoint_name, spec.auth),
             max_request_bytes: u64::try_from(spec.limits.max_request_bytes).unwrap_or(0),
             max_response_bytes: u64::try_from(spec.limits.max_response_bytes).unwrap_or(0),
             deployments,
             results: before.map(|before| Arc::clone(&before.results)).unwrap_or_default(),
+            name: spec.endpoint_name,
             namespace,
         };
         let route = Route {
@@ -186,9 +187,13 @@ fn milliseconds(count: i32) -> Duration {
     Duration::from_millis(u64::try_from(count).unwrap_or(0))
 }
 
-fn auth(key: &Key, auth: &RouteAuth) -> Auth {
+fn auth(key: &Key, endpoint: &str, auth: RouteAuth) -> Auth {
     match auth.mode {
-        AuthMode::AmlToken => Auth::Tokens,
+        AuthMode::AmlToken => Auth::Tokens(Arc::new(Scope {
+            audience: auth.token_audience.unwrap_or_else(|| token_audience(&key.0, endpoint)),
+            namespace: key.0.clone(),
+            endpoint: endpoint.to_owned(),
+        })),
         AuthMode::Key => {
             let digests: Vec<_> = auth.key_digests.iter().filter_map(|digest| digest_bytes(digest)).collect();
             if digests.len() < auth.key_digests.len() {
