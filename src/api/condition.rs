@@ -61,6 +61,4 @@ pub mod reason {
     pub const NO_TRAFFIC: &str = "NoTraffic";
     /// The Secret with the keys is missing or has the wrong shape.
     pub const KEYS_MISSING: &str = "KeysMissing";
-    /// The mode is not carried out by this version.
-    pub const NOT_SUPPORTED: &str = "NotSupported";
 }

@@ -47,7 +47,8 @@ pub struct OnlineEndpointSpec {
     pub description: Option<String>,
 
     /// How callers prove who they are: `Key` (two long-lived keys in a Secret) or `AMLToken`
-    /// (short-lived Kubernetes tokens, allowed by RBAC).
+    /// (short-lived Kubernetes tokens for the audience `mooring.dev/<namespace>/<name>`, whose user has the verb
+    /// `score` on this endpoint; that one is taken away is felt within 60 seconds).
     #[serde(default)]
     pub auth_mode: AuthMode,
 

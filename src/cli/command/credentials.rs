@@ -4,6 +4,7 @@ use k8s_openapi::api::core::v1::Secret;
 use serde::Serialize;
 
 use crate::api::endpoint::AuthMode;
+use crate::api::endpoint_route::token_audience;
 use crate::cli::CliError;
 use crate::cli::connect::Connection;
 
@@ -21,7 +22,10 @@ pub(super) async fn of(connection: &Connection, name: &str) -> Result<Keys, CliE
     let missing = |why: String| CliError::NoKeys { endpoint: name.to_owned(), why };
     let endpoint = connection.endpoint(name).await?;
     if endpoint.spec.auth_mode != AuthMode::Key {
-        return Err(missing(format!("its authMode is {:?}", endpoint.spec.auth_mode)));
+        let audience = token_audience(endpoint.metadata.namespace.as_deref().unwrap_or_default(), name);
+        return Err(missing(format!(
+            "its authMode is AMLToken; make a token with kubectl create token ACCOUNT --audience {audience}"
+        )));
     }
     let secret_name = endpoint.status.and_then(|status| status.keys_secret_name);
     let secret_name = secret_name.ok_or_else(|| missing("the operator has not made them yet".to_owned()))?;

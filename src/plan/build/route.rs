@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::api::endpoint::{AuthMode, OnlineEndpoint, PublicNetworkAccess};
-use crate::api::endpoint_route::{EndpointRoute, EndpointRouteSpec, RouteAuth, RouteDeployment};
+use crate::api::endpoint_route::{EndpointRoute, EndpointRouteSpec, RouteAuth, RouteDeployment, token_audience};
 use crate::api::units::Percent;
 use crate::api::{label, name};
 use crate::plan::seen::{SeenKeys, SeenMember};
@@ -38,7 +38,7 @@ pub fn of_endpoint(
                     _ => Vec::new(),
                 },
                 token_audience: (spec.auth_mode == AuthMode::AmlToken)
-                    .then(|| format!("mooring.dev/{namespace}/{endpoint_name}")),
+                    .then(|| token_audience(namespace, &endpoint_name)),
             },
             endpoint_name,
             limits: spec.limits,

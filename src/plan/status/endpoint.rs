@@ -9,6 +9,7 @@ use super::failure::{self, Failure};
 use crate::api::condition::{self, reason};
 use crate::api::deployment::DeploymentState;
 use crate::api::endpoint::{AuthMode, DeploymentSummary, EndpointState, OnlineEndpoint, OnlineEndpointStatus};
+use crate::api::endpoint_route::{TOKEN_SECONDS, token_audience};
 use crate::plan::endpoint::keys_secret_name;
 use crate::plan::seen::{SeenKeys, SeenMember};
 use crate::plan::validate::Problem;
@@ -118,8 +119,13 @@ fn auth_ready(object: &OnlineEndpoint, facts: &Facts<'_>) -> Draft {
     let draft = |status, reason, message: String| Draft::new(condition::AUTH_READY, status, reason, message);
     match (object.spec.auth_mode, facts.keys) {
         (AuthMode::AmlToken, _) => {
-            let message = "this version checks keys only; set authMode to Key".to_owned();
-            draft(Status::False, reason::NOT_SUPPORTED, message)
+            let name = object.metadata.name.as_deref().unwrap_or_default();
+            let audience = token_audience(object.metadata.namespace.as_deref().unwrap_or_default(), name);
+            let message = format!(
+                "tokens for the audience {audience} open it, when RBAC gives their user the verb score on \
+                 onlineendpoints/{name}; a change of that is felt within {TOKEN_SECONDS} s"
+            );
+            draft(Status::True, reason::SUCCEEDED, message)
         }
         (AuthMode::Key, SeenKeys::Digests(_)) => {
             draft(Status::True, reason::SUCCEEDED, format!("the keys are in Secret {secret:?}"))
@@ -186,7 +192,7 @@ fn state(object: &OnlineEndpoint, previous: &OnlineEndpointStatus, facts: &Facts
     let stuck = blamed(object, facts)
         .and_then(|member| member.object.status.as_ref())
         .is_some_and(|status| status.provisioning_state == Some(DeploymentState::Failed));
-    if stuck || facts.conflict.is_some() || facts.over_quota.is_some() || ready.reason == reason::NOT_SUPPORTED {
+    if stuck || facts.conflict.is_some() || facts.over_quota.is_some() {
         return EndpointState::Failed;
     }
     match previous.provisioning_state {

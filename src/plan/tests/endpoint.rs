@@ -165,3 +165,23 @@ fn an_ingress_host_is_a_host_of_the_table_only_while_access_is_enabled() {
     assert_eq!(with("Enabled"), ["iris.example.com"]);
     assert!(with("Disabled").is_empty());
 }
+
+#[test]
+fn an_endpoint_that_wants_tokens_has_no_keys_and_says_which_tokens() {
+    let seen = seen_endpoint(endpoint(&json!({"authMode": "AMLToken", "traffic": {}})));
+    let first = decide(&seen);
+    assert_eq!(kinds(&first), ["account", "service", "route"]);
+    let auth = route_of(&first).unwrap().spec.auth;
+    let namespace = seen.object.metadata.namespace.clone().unwrap();
+    let audience = format!("mooring.dev/{namespace}/iris");
+    assert_eq!((auth.token_audience.as_deref(), auth.key_digests.len()), (Some(audience.as_str()), 0));
+    assert_eq!(first.status.keys_secret_name, None);
+    let seen = carried_out(seen, &first);
+    let status = decide(&seen).status;
+    assert_eq!(status.provisioning_state, Some(EndpointState::Succeeded));
+    let ready = status.conditions.iter().find(|condition| condition.type_ == condition::AUTH_READY).unwrap();
+    assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("True", "Succeeded"));
+    for words in [audience.as_str(), "verb score on onlineendpoints/iris", "within 60 s"] {
+        assert!(ready.message.contains(words), "{}", ready.message);
+    }
+}
