@@ -14,6 +14,7 @@ pub mod protocol;
 pub mod record;
 pub mod source;
 pub mod table;
+pub mod tls;
 pub mod token;
 pub mod tunnel;
 pub mod upstream;
@@ -33,9 +34,11 @@ use tokio_util::sync::CancellationToken;
 use crate::process::admin;
 use crate::process::readiness::Readiness;
 use access_log::AccessLog;
+use listen::Doors;
 use metrics::{Collector, Results};
 use table::SharedTable;
 use table::writer::TableWriter;
+use tls::Tls;
 use token::{Tokens, reviewer};
 
 /// What a gateway is told when it starts.
@@ -43,6 +46,8 @@ use token::{Tokens, reviewer};
 pub struct Options {
     /// Where scoring requests come in. Port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Where they come in over TLS, when they do.
+    pub tls: Option<TlsOptions>,
     /// Where `/live`, `/ready` and `/metrics` are. Port 0 takes a free one.
     pub admin: SocketAddr,
     /// Where routes and instances come from.
@@ -57,6 +62,15 @@ pub struct Options {
     pub shutdown_delay: Duration,
     /// The longest that requests in flight may take to finish after that.
     pub drain: Duration,
+}
+
+/// A second port, with TLS.
+#[derive(Clone, Debug)]
+pub struct TlsOptions {
+    /// Where scoring requests come in. Port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Where the certificate and its key are.
+    pub files: tls::certificate::Files,
 }
 
 /// Where routes and instances come from.
@@ -88,6 +102,9 @@ pub enum GatewayError {
     /// A thread or its runtime can't be started.
     #[error("starting a serving thread failed")]
     Thread(#[source] io::Error),
+    /// The certificate can't be used.
+    #[error("the certificate for TLS can't be used")]
+    Certificate(#[from] tls::certificate::CertificateError),
     /// The cluster's address and credentials can't be found.
     #[error("finding the cluster's address and credentials failed")]
     ClusterConfig(#[source] Box<kube::config::InferConfigError>),
@@ -138,34 +155,47 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Ga
     let listen_error = |address| move |source| GatewayError::Listen { address, source };
     let admin = TcpListener::bind(options.admin).await.map_err(listen_error(options.admin))?;
     let admin_address = admin.local_addr().map_err(listen_error(options.admin))?;
-    let listeners = listen::bind(options.listen, options.threads).map_err(listen_error(options.listen))?;
-    let address = listeners.first().map_or(Ok(options.listen), std::net::TcpListener::local_addr);
-    let address = address.map_err(listen_error(options.listen))?;
+    let bind = |address| listen::bind(address, options.threads).map_err(listen_error(address));
+    let (plain, address) = bind(options.listen)?;
+    let (mut secure, tls_address, certificate) = match options.tls {
+        None => (None, None, None),
+        Some(TlsOptions { listen, files }) => {
+            let (certificate, work) = tls::certificate::open(files).await?;
+            let (listeners, address) = bind(listen)?;
+            (Some((listeners.into_iter(), Tls::new(certificate)?)), Some(address), Some(work))
+        }
+    };
 
     let ended = CancellationToken::new();
     let admin = tokio::spawn(admin::serve(admin, readiness.clone(), Arc::new(registry), ended.clone()));
     let writer = TableWriter::new(Arc::clone(&gateway.table));
     let source = tokio::spawn(source.follow(writer, readiness.clone()));
     let reviewer = tokio::spawn(reviewer.unwrap_or_else(|| Box::pin(std::future::pending())));
+    let certificate = tokio::spawn(certificate.unwrap_or_else(|| Box::pin(std::future::pending())));
 
     let close = CancellationToken::new();
-    let threads = listeners
+    let threads = plain
         .into_iter()
         .enumerate()
-        .map(|(number, listener)| {
+        .map(|(number, plain)| {
+            let secure = secure.as_mut();
+            let secure = secure.and_then(|(listeners, tls)| Some((listeners.next()?, tls.for_another_thread())));
+            let doors = Doors { plain, secure };
             let (gateway, close, drain) = (Arc::clone(&gateway), close.clone(), options.drain);
             thread::Builder::new()
                 .name(format!("serve-{number}"))
-                .spawn(move || listen::serve(listener, &gateway, &close, drain))
+                .spawn(move || listen::serve(doors, &gateway, &close, drain))
         })
         .collect::<io::Result<Vec<_>>>()
         .map_err(GatewayError::Thread)?;
     readiness.set("listener", true);
-    tracing::info!(%address, admin = %admin_address, threads = options.threads, "listening");
+    let tls = tls_address.map(tracing::field::display);
+    tracing::info!(%address, tls, admin = %admin_address, threads = options.threads, "listening");
 
     tokio::select! {
         () = shutdown.cancelled() => {}
         _ = reviewer => return Err(GatewayError::Ended("reviewer of tokens")),
+        _ = certificate => return Err(GatewayError::Ended("reader of the certificate")),
         _ = source => return Err(GatewayError::Ended("source of routes")),
         _ = admin => return Err(GatewayError::Ended("admin port")),
     }

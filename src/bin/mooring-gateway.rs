@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Parser, ValueEnum};
-use mooring_operator::gateway::{self, Options, Source};
+use mooring_operator::gateway::tls::certificate::Files;
+use mooring_operator::gateway::{self, Options, Source, TlsOptions};
 use mooring_operator::process::{shutdown, telemetry};
 
 /// Takes scoring requests, finds the endpoint, checks the key or token, chooses a deployment and one of its instances, and
@@ -18,6 +19,15 @@ struct Arguments {
     /// Address and port for scoring requests
     #[arg(long, env = "MOORING_LISTEN", default_value = "0.0.0.0:8080", value_name = "ADDRESS")]
     listen: SocketAddr,
+    /// File with the certificate for TLS and those that lead to its root, as PEM; read again when it changes
+    #[arg(long, env = "MOORING_TLS_CERTIFICATE", value_name = "FILE", requires = "tls_key")]
+    tls_certificate: Option<PathBuf>,
+    /// File with the certificate's private key, as PEM
+    #[arg(long, env = "MOORING_TLS_KEY", value_name = "FILE", requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
+    /// Address and port for scoring requests over TLS, when there is a certificate
+    #[arg(long, env = "MOORING_TLS_LISTEN", default_value = "0.0.0.0:8443", value_name = "ADDRESS")]
+    tls_listen: SocketAddr,
     /// Address and port for /live, /ready and /metrics
     #[arg(long, env = "MOORING_ADMIN", default_value = "0.0.0.0:8081", value_name = "ADDRESS")]
     admin: SocketAddr,
@@ -66,6 +76,8 @@ Examples:
     mooring-gateway --namespace shop --access-log
   Serve without a cluster, from a file, read again when it changes:
     mooring-gateway --source file --file routes.yaml --listen 127.0.0.1:8080
+  The same over TLS, too:
+    mooring-gateway --source file --file routes.yaml --tls-certificate tls.crt --tls-key tls.key
 
 In a cluster it needs the rights to get, list and watch endpointroutes.mooring.dev and
 endpointslices.discovery.k8s.io, and for endpoints with authMode AMLToken to create
@@ -92,6 +104,10 @@ impl Arguments {
         let processors = || std::thread::available_parallelism().map_or(1, NonZero::get);
         Ok(Options {
             listen: self.listen,
+            tls: self
+                .tls_certificate
+                .zip(self.tls_key)
+                .map(|(certificate, key)| TlsOptions { listen: self.tls_listen, files: Files { certificate, key } }),
             admin: self.admin,
             source: match self.source {
                 SourceKind::Cluster => Source::Cluster { namespace: self.namespace },

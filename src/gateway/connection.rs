@@ -52,7 +52,7 @@ pub async fn of_caller(stream: TcpStream, gateway: Arc<Gateway>, pool: Arc<Pool>
 }
 
 /// What the caller begins to speak; None when it says nothing. Most of the memory of a connection comes after this.
-async fn spoken(stream: &TcpStream, close: &CancellationToken) -> Option<Protocol> {
+pub async fn spoken(stream: &TcpStream, close: &CancellationToken) -> Option<Protocol> {
     let mut first = [0; PREFACE.len()];
     let mut read = tokio::select! {
         peeked = tokio::time::timeout(IDLE, stream.peek(&mut first)) => peeked.ok()?.ok()?,

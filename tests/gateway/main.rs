@@ -2,6 +2,7 @@
 
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test ends by a panic, its helpers too")]
 
+mod certificates;
 mod concurrency;
 mod documents;
 mod http2;
@@ -11,5 +12,6 @@ mod roll;
 mod routing;
 mod statuses;
 mod streaming;
+mod tls;
 mod websocket;
 mod wire;

@@ -1,5 +1,6 @@
 //! The gateway's process.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::net::SocketAddr;
 use std::process::Stdio;
@@ -22,6 +23,8 @@ pub struct Gateway {
     log: watch::Receiver<Vec<String>>,
     /// Where it scores.
     pub address: SocketAddr,
+    /// Where it scores over TLS, if it does.
+    pub tls: Option<SocketAddr>,
     /// Where it is watched.
     pub admin: SocketAddr,
 }
@@ -29,10 +32,15 @@ pub struct Gateway {
 impl Gateway {
     /// Starts a gateway that serves `endpoint`, and waits until it is ready.
     pub async fn start(endpoint: &Endpoint) -> Self {
+        Self::start_with(endpoint, &[]).await
+    }
+
+    /// The same with further arguments.
+    pub async fn start_with(endpoint: &Endpoint, arguments: &[&OsStr]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("routes.yaml"), endpoint.yaml()).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_mooring-gateway"));
-        command.args(["--source=file", "--file"]).arg(folder.path());
+        command.args(["--source=file", "--file"]).arg(folder.path()).args(arguments);
         let gateway = Self::run(command, folder).await;
         gateway.wait_for("the files were read", 1).await;
         assert_eq!(gateway.admin("/ready").await.status, 200);
@@ -62,7 +70,8 @@ impl Gateway {
         let line = log_now.iter().find(|line| line.contains("\"message\":\"listening\"")).unwrap();
         let line: serde_json::Value = serde_json::from_str(line).unwrap();
         let address = |field: &str| line[field].as_str().unwrap().parse().unwrap();
-        Self { address: address("address"), admin: address("admin"), child, folder, log }
+        let tls = line["tls"].as_str().map(|address| address.parse().unwrap());
+        Self { tls, address: address("address"), admin: address("admin"), child, folder, log }
     }
 
     /// Serves `endpoint` from now on.
@@ -82,6 +91,11 @@ impl Gateway {
     /// Lines of the log that have `text`.
     pub fn count(&self, text: &str) -> usize {
         self.log.borrow().iter().filter(|line| line.contains(text)).count()
+    }
+
+    /// The log so far.
+    pub fn log(&self) -> Vec<String> {
+        self.log.borrow().clone()
     }
 
     /// Waits until the log has `text` in so many lines.
