@@ -117,9 +117,10 @@ where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     F: Future<Output = Result<Response<AnswerBody>, Infallible>> + Send + 'static,
 {
-    let asked = AtomicBool::new(true);
+    let (asked, ever_asked) = (AtomicBool::new(true), AtomicBool::new(false));
     let service = service_fn(|request| {
         asked.store(true, Ordering::Relaxed);
+        ever_asked.store(true, Ordering::Relaxed);
         score(request)
     });
     let connection = server::conn::http2::Builder::new(TokioExecutor::new())
@@ -141,7 +142,11 @@ where
     }
     // What is open goes on; a next request needs a new connection.
     connection.as_mut().graceful_shutdown();
-    connection.await
+    if ever_asked.load(Ordering::Relaxed) {
+        return connection.await;
+    }
+    // Before the whole preface has come, hyper waits for it without end.
+    tokio::time::timeout(PREFACE_TIME, connection).await.unwrap_or(Ok(()))
 }
 
 /// Resolves when `asked` was not set for [`IDLE`]: HTTP/2 has no such timeout in hyper.

@@ -284,3 +284,15 @@ async fn a_connection_to_an_instance_of_http_2_that_ended_is_not_used_again() {
         tokio::time::sleep(Duration::from_millis(30)).await;
     }
 }
+
+#[tokio::test]
+async fn a_caller_that_never_gets_past_the_preface_does_not_hold_up_the_end() {
+    let gateway = gateway(&Model::named("blue").await, "http").await;
+    let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+    stream.write_all(b"PRI * HTTP/2.0\r\n").await.unwrap();
+    gateway.terminate();
+    let log = gateway.whole_log();
+    gateway.ended().await;
+    let log = log.await;
+    assert!(!log.iter().any(|line| line.contains("breaking them off")), "{log:#?}");
+}

@@ -98,6 +98,15 @@ impl Gateway {
         self.log.borrow().clone()
     }
 
+    /// The log to its end.
+    pub fn whole_log(&self) -> impl Future<Output = Vec<String>> + use<> {
+        let mut log = self.log.clone();
+        async move {
+            while log.changed().await.is_ok() {}
+            log.borrow().clone()
+        }
+    }
+
     /// Waits until the log has `text` in so many lines.
     pub async fn wait_for(&self, text: &str, count: usize) {
         let mut log = self.log.clone();
