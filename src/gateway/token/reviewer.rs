@@ -16,6 +16,9 @@ use super::refused::Refused;
 use super::review::{Fault, review};
 use super::{Asked, GOOD, Question, Tokens, Word};
 
+/// Pause between two words about strangers that are turned away.
+const OVERFLOW_PAUSE: Duration = Duration::from_mins(1);
+
 /// Questions by result.
 type Counts = Family<[(&'static str, &'static str); 1], Counter>;
 
@@ -29,7 +32,8 @@ pub fn start(client: Client, registry: &mut Registry) -> (Arc<Tokens>, BoxFuture
         counts.clone(),
     );
     let (tokens, questions) = Tokens::new();
-    let reviewer = Reviewer { tokens: Arc::clone(&tokens), counts, desk: Desk::default(), fault: None };
+    let reviewer =
+        Reviewer { tokens: Arc::clone(&tokens), counts, desk: Desk::default(), fault: None, overflow_told: None };
     (tokens, Box::pin(reviewer.work(client, questions)))
 }
 
@@ -39,6 +43,8 @@ struct Reviewer {
     desk: Desk,
     /// What the last question failed for.
     fault: Option<Fault>,
+    /// When it was last said that strangers are turned away.
+    overflow_told: Option<Instant>,
 }
 
 impl Reviewer {
@@ -69,6 +75,7 @@ impl Reviewer {
             }
         } else if !self.desk.take((question, waiting)) {
             self.count("overflow");
+            self.tell_overflow(Instant::now());
         }
     }
 
@@ -89,6 +96,17 @@ impl Reviewer {
             self.tokens.keep_unrenewed(&question.key, now);
         }
         self.desk.ended(question, word);
+    }
+
+    /// Says that strangers are turned away, once a minute at most.
+    fn tell_overflow(&mut self, now: Instant) {
+        if self.overflow_told.is_none_or(|told| now.duration_since(told) >= OVERFLOW_PAUSE) {
+            self.overflow_told = Some(now);
+            tracing::warn!(
+                "more unknown tokens come than the API server may be asked about; some are answered 500, see \
+                 mooring_gateway_token_reviews_total{{result=\"overflow\"}}"
+            );
+        }
     }
 
     /// Says once that tokens can't be checked and why, and once that they can again.
