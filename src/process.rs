@@ -5,6 +5,8 @@ pub mod admin;
 #[cfg(feature = "answer")]
 pub mod answer;
 pub mod build;
+#[cfg(feature = "gateway")]
+pub mod descriptors;
 #[cfg(feature = "admin")]
 pub mod readiness;
 #[cfg(feature = "admin")]

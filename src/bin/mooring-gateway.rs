@@ -9,7 +9,7 @@ use anyhow::Context;
 use clap::{Parser, ValueEnum};
 use mooring_operator::gateway::tls::certificate::Files;
 use mooring_operator::gateway::{self, Options, Source, TlsOptions};
-use mooring_operator::process::{shutdown, telemetry};
+use mooring_operator::process::{descriptors, shutdown, telemetry};
 
 /// Takes scoring requests, finds the endpoint, checks the key or token, chooses a deployment and one of its instances, and
 /// passes the answer back as a stream.
@@ -133,6 +133,7 @@ fn main() -> anyhow::Result<()> {
         LogFormat::Json => telemetry::Format::Json,
     };
     telemetry::init(format, &arguments.log_filter);
+    descriptors::raise();
     let options = arguments.options()?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime failed")?;

@@ -4,6 +4,7 @@
 
 mod certificates;
 mod concurrency;
+mod connections;
 mod documents;
 mod http2;
 mod model;
