@@ -24,6 +24,7 @@ macro_rules! answers {
 }
 
 answers! {
+    BAD_REQUEST "BadRequest" 400 None, "Send one Host, a path, and no transfer coding but chunked.";
     BAD_REQUEST_BODY "BadRequestBody" 400 None, "Send a whole, well-formed request.";
     UNAUTHORIZED "Unauthorized" 401 None, "Send one of the endpoint's keys as Authorization: Bearer KEY; for an endpoint that wants tokens, one for its audience whose user may score.";
     ENDPOINT_NOT_FOUND "EndpointNotFound" 404 None, "Use the scoringUri in the endpoint's status.";

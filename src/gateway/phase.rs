@@ -1,5 +1,7 @@
 //! A scoring request from its head to the end of its answer, one file a verb, in this order.
 
+pub mod understand;
+
 pub mod identify;
 
 pub mod authenticate;
@@ -43,6 +45,7 @@ async fn walk(
     caller: &Caller,
     record: &mut Record,
 ) -> Result<Answer, Refusal> {
+    understand::understand(&parts)?;
     let (mut endpoint, path) = identify::endpoint(&parts, gateway)?;
     record.endpoint(&endpoint);
     authenticate::authenticate(&endpoint.auth, gateway.tokens.as_deref(), &mut parts.headers).await?;

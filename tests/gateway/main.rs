@@ -11,6 +11,7 @@ mod model;
 mod process;
 mod roll;
 mod routing;
+mod smuggling;
 mod statuses;
 mod streaming;
 mod tls;

@@ -139,6 +139,19 @@ impl Connection {
         answer
     }
 
+    /// Reads answers until the other side closes, the first of them to a request of `method`.
+    pub async fn answers_to(&mut self, method: &str) -> Vec<Answer> {
+        let mut answers: Vec<Answer> = Vec::new();
+        loop {
+            let bodiless = method == "HEAD" && answers.iter().all(|answer| answer.status == 100);
+            let answer = if bodiless { self.head().await } else { self.answer().await };
+            if answer.status == 0 {
+                return answers;
+            }
+            answers.push(answer);
+        }
+    }
+
     /// Whether the other side closes.
     pub async fn closes(&mut self) -> bool {
         !self.more().await

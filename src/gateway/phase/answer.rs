@@ -5,13 +5,16 @@ use std::sync::atomic::Ordering;
 
 use hyper::body::Body;
 use hyper::ext::ReasonPhrase;
-use hyper::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::header::{
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING, WWW_AUTHENTICATE,
+};
 use hyper::{Response, StatusCode, Version};
 use serde::Serialize;
 
 use super::choose::PIN;
 use super::forward::Begun;
 use super::identify::{self, CLIENT_REQUEST_ID, Caller, REQUEST_ID};
+use super::understand;
 use crate::catalogue::answer::{self as catalogue, Answer as Row};
 use crate::gateway::Gateway;
 use crate::gateway::body::AnswerBody;
@@ -29,6 +32,8 @@ const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("1");
 /// Why the gateway itself refuses a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
+    /// The request means two things, or nothing, as told.
+    BadRequest(&'static str),
     /// The request body is malformed or breaks off.
     BadBody,
     /// The caller has no right, for the reason given.
@@ -68,6 +73,7 @@ impl Refusal {
     #[must_use]
     pub const fn row(self) -> &'static Row {
         match self {
+            Self::BadRequest(_) => &catalogue::BAD_REQUEST,
             Self::BadBody => &catalogue::BAD_REQUEST_BODY,
             Self::Unauthorized(_) | Self::Token(Denial::Refused(_)) => &catalogue::UNAUTHORIZED,
             Self::EndpointNotFound => &catalogue::ENDPOINT_NOT_FOUND,
@@ -89,6 +95,7 @@ impl Refusal {
 
     fn message(self, endpoint: Option<&Endpoint>, deployment: Option<&Deployment>) -> String {
         match self {
+            Self::BadRequest(why) => format!("The request can't be understood: {why}."),
             Self::BadBody => "The request body is malformed or breaks off.".to_owned(),
             Self::Unauthorized(why) => format!("Not allowed: {why}."),
             Self::Token(Denial::Refused(refused)) => match endpoint.map(|endpoint| &endpoint.auth) {
@@ -147,7 +154,10 @@ pub fn answer(
     mut record: Record,
     gateway: &Gateway,
 ) -> Response<AnswerBody> {
-    let mut response = match outcome.and_then(within_limit).and_then(asked_for) {
+    let outcome = outcome.and_then(framed).and_then(within_limit).and_then(asked_for);
+    // Where a next request begins can't be known then.
+    let lost = matches!(outcome, Err(Refusal::BadRequest(_) | Refusal::BadBody));
+    let mut response = match outcome {
         Ok(answer) if answer.response.response.status() == StatusCode::SWITCHING_PROTOCOLS => switch(answer, record),
         Ok(answer) => pass_on(answer, caller, record),
         Err(refusal) => {
@@ -155,18 +165,34 @@ pub fn answer(
             refuse(refusal, caller, record)
         }
     };
-    let ends = gateway.draining.load(Ordering::Relaxed)
+    let ends = (lost || gateway.draining.load(Ordering::Relaxed))
         && caller.protocol == Protocol::Http1
         && response.status() != StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, caller.request_id.clone());
-    if let Some(id) = &caller.client_request_id {
-        headers.insert(CLIENT_REQUEST_ID, id.clone());
+    match &caller.client_request_id {
+        Some(id) => drop(headers.insert(CLIENT_REQUEST_ID, id.clone())),
+        None => drop(headers.remove(CLIENT_REQUEST_ID)),
     }
     if ends {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+/// Refuses codings that we do not take off, and lengths that are none. Where a length stands beside chunks, the chunks
+/// count (RFC 9112, 6.3).
+fn framed(mut answer: Answer) -> Result<Answer, Refusal> {
+    let response = &mut answer.response.response;
+    let bodiless = response.status() == StatusCode::NO_CONTENT;
+    let headers = response.headers_mut();
+    understand::encoding(headers).map_err(|_| Refusal::Connection)?;
+    if bodiless || headers.contains_key(TRANSFER_ENCODING) {
+        headers.remove(CONTENT_LENGTH);
+    } else {
+        understand::length(headers).map_err(|_| Refusal::Connection)?;
+    }
+    Ok(answer)
 }
 
 fn within_limit(answer: Answer) -> Result<Answer, Refusal> {

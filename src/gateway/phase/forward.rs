@@ -6,7 +6,7 @@ use std::time::Duration;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::TrySendError;
-use hyper::header::{COOKIE, HOST, HeaderMap, HeaderValue, TE};
+use hyper::header::{COOKIE, HOST, HeaderMap, HeaderValue, TE, TRANSFER_ENCODING};
 use hyper::http::request::Parts;
 use hyper::http::uri::{Authority, Scheme};
 use hyper::{Method, Request, Response, Uri, Version};
@@ -86,9 +86,14 @@ pub fn request(
         parts.headers.insert(HOST, HeaderValue::from_static(""));
     }
     join_cookies(&mut parts.headers);
+    if !body.is_end_stream() && body.size_hint().exact().is_none() {
+        // Without this word hyper sends no body with GET and HEAD.
+        parts.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
     parts.uri = Uri::try_from(target).map_err(|_| Refusal::Internal)?;
     parts.version = Version::HTTP_11;
     if deployment.protocol == Protocol::Http2 {
+        parts.headers.remove(TRANSFER_ENCODING);
         parts.version = Version::HTTP_2;
         parts.uri = with_authority(parts.uri, parts.headers.remove(HOST).as_ref())?;
         // The only value that HTTP/2 knows, and all that gRPC asks for.

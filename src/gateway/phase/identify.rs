@@ -95,8 +95,11 @@ fn without_port(host: &str) -> &str {
 
 /// Takes out what speaks of the caller's connection alone, and what only the gateway may say.
 pub fn clean(headers: &mut HeaderMap) {
-    let doomed: Vec<_> =
-        headers.keys().filter(|name| is_of_the_connection(name) || name.as_str().starts_with(OURS)).cloned().collect();
+    let doomed: Vec<_> = headers
+        .keys()
+        .filter(|name| is_of_the_connection(name.as_str()) || is_ours(name.as_str()) || is_in_disguise(name))
+        .cloned()
+        .collect();
     if doomed.is_empty() {
         return;
     }
@@ -106,17 +109,29 @@ pub fn clean(headers: &mut HeaderMap) {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
-        .filter(|name| !is_end_to_end(name))
+        .filter(|name| !is_end_to_end(name.as_str()))
         .collect();
     for name in doomed.iter().chain(&named) {
         headers.remove(name);
     }
 }
 
+fn is_ours(name: &str) -> bool {
+    name.starts_with(OURS)
+}
+
+/// Names with an underscore that CGI and WSGI can't tell from one that means something here.
+fn is_in_disguise(name: &HeaderName) -> bool {
+    name.as_str().contains('_') && {
+        let name = name.as_str().replace('_', "-");
+        is_of_the_connection(&name) || is_end_to_end(&name) || is_ours(&name) || name == CLIENT_REQUEST_ID.as_str()
+    }
+}
+
 /// The hop-by-hop headers, and `Expect`, which is answered here.
-fn is_of_the_connection(name: &HeaderName) -> bool {
+fn is_of_the_connection(name: &str) -> bool {
     matches!(
-        name.as_str(),
+        name,
         "connection"
             | "expect"
             | "http2-settings"
@@ -132,9 +147,9 @@ fn is_of_the_connection(name: &HeaderName) -> bool {
 }
 
 /// Headers that nobody can have removed by naming them in `Connection`.
-fn is_end_to_end(name: &HeaderName) -> bool {
+fn is_end_to_end(name: &str) -> bool {
     matches!(
-        name.as_str(),
+        name,
         "authorization"
             | "cache-control"
             | "content-encoding"
