@@ -4,6 +4,7 @@
 
 mod certificates;
 mod concurrency;
+mod conformance;
 mod connections;
 mod documents;
 mod http2;
@@ -14,6 +15,7 @@ mod routing;
 mod smuggling;
 mod statuses;
 mod streaming;
+mod strict;
 mod tls;
 mod websocket;
 mod wire;

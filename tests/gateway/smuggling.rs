@@ -2,13 +2,12 @@
 
 mod requests;
 mod responses;
-mod strict;
 
 use crate::documents::{Deployment, Endpoint, KEY};
 use crate::process::Gateway;
+use crate::strict::{Seen, Strict};
 use crate::wire::{self, Connection};
 use requests::Fate;
-use strict::Strict;
 
 fn spelled(text: &str) -> String {
     let key = format!("authorization: Bearer {KEY}\r\n");
@@ -61,8 +60,8 @@ async fn a_request_is_refused_or_put_right() {
     );
 }
 
-fn scripted(line: &str) -> Option<Vec<u8>> {
-    let number: usize = line.split(' ').nth(1)?.strip_prefix("/case/")?.parse().ok()?;
+fn scripted(seen: &Seen) -> Option<Vec<u8>> {
+    let number: usize = seen.line.split(' ').nth(1)?.strip_prefix("/case/")?.parse().ok()?;
     let evil = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\nx-evil: 1\r\n\r\nevil";
     Some(responses::CASES[number].2.replace("<evil>", evil).into_bytes())
 }

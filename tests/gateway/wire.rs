@@ -121,7 +121,9 @@ impl Connection {
     /// Reads an answer with its body.
     pub async fn answer(&mut self) -> Answer {
         let mut answer = self.head().await;
-        if let Some(length) = answer.header("content-length") {
+        if matches!(answer.status, 204 | 304) {
+            answer.whole = true;
+        } else if let Some(length) = answer.header("content-length") {
             let length = length.parse().unwrap();
             if let Some(body) = self.bytes(length).await {
                 answer.body = body;

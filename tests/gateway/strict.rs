@@ -10,6 +10,8 @@ use crate::model;
 
 /// What closes the connection at the end of a scripted answer.
 const CLOSE: &[u8] = b"<close>";
+/// What lets the caller wait at the end of a scripted answer.
+pub const HANG: &[u8] = b"<hang>";
 
 /// A request as it came out of the gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,13 +35,13 @@ pub struct Strict {
 }
 
 impl Strict {
-    /// Answers each request with its request line, and those with a line that `script` knows with the bytes from there;
-    /// `<close>` at their end closes the connection.
-    pub async fn start(script: fn(&str) -> Option<Vec<u8>>) -> Self {
+    /// Answers each request with its request line, and those that `script` knows with the bytes from there; at their
+    /// end `<close>` closes the connection, and `<hang>` lets the caller wait.
+    pub async fn start(script: impl Fn(&Seen) -> Option<Vec<u8>> + Clone + Send + Sync + 'static) -> Self {
         let (seen, faults) = (Arc::<Mutex<Vec<Seen>>>::default(), Arc::<Mutex<Vec<String>>>::default());
         let (requests, complaints) = (Arc::clone(&seen), Arc::clone(&faults));
         let address = model::raw(move |stream, _| {
-            let (requests, complaints) = (Arc::clone(&requests), Arc::clone(&complaints));
+            let (script, requests, complaints) = (script.clone(), Arc::clone(&requests), Arc::clone(&complaints));
             async move {
                 if let Err(fault) = serve(stream, script, &requests).await {
                     complaints.lock().unwrap().push(fault);
@@ -62,17 +64,22 @@ impl Strict {
 
 async fn serve(
     mut stream: TcpStream,
-    script: fn(&str) -> Option<Vec<u8>>,
+    script: impl Fn(&Seen) -> Option<Vec<u8>>,
     seen: &Mutex<Vec<Seen>>,
 ) -> Result<(), String> {
     let mut read = Vec::new();
     while let Some(request) = request(&mut stream, &mut read).await? {
-        let line = request.line.clone();
-        seen.lock().unwrap().push(request);
-        let answer = script(&line).unwrap_or_else(|| {
-            let body = if line.starts_with("HEAD ") { "" } else { &line };
+        let answer = script(&request).unwrap_or_else(|| {
+            let line = &request.line;
+            let body = if line.starts_with("HEAD ") { "" } else { line };
             format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", line.len()).into_bytes()
         });
+        seen.lock().unwrap().push(request);
+        if let Some(beginning) = answer.strip_suffix(HANG) {
+            let _ = stream.write_all(beginning).await;
+            while matches!(stream.read(&mut [0]).await, Ok(1..)) {}
+            break;
+        }
         let last = answer.strip_suffix(CLOSE);
         if stream.write_all(last.unwrap_or(&answer)).await.is_err() || last.is_some() {
             break;
@@ -102,8 +109,8 @@ async fn request(stream: &mut TcpStream, read: &mut Vec<u8>) -> Result<Option<Se
         headers.push((name.to_ascii_lowercase(), value.trim_matches([' ', '\t']).to_owned()));
     }
     let seen = Seen { line, headers, body: String::new() };
-    if seen.headers.iter().any(|(name, _)| name.contains('_')) {
-        return Err(format!("a name that CGI takes for another in {seen:?}"));
+    if seen.headers.iter().any(|(name, _)| ["content_length", "transfer_encoding"].contains(&name.as_str())) {
+        return Err(format!("a name that WSGI takes for another in {seen:?}"));
     }
     let body = match (&seen.all("host")[..], &seen.all("content-length")[..], &seen.all("transfer-encoding")[..]) {
         ([_], [], []) => Some(Vec::new()),
