@@ -11,6 +11,7 @@ pub mod listen;
 pub mod metrics;
 pub mod phase;
 pub mod protocol;
+pub mod rate;
 pub mod record;
 pub mod source;
 pub mod table;

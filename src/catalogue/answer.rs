@@ -35,6 +35,7 @@ answers! {
     MODEL_CONNECTION_FAILED "ModelConnectionFailed" 424 Some("Model Error; original-code=0"), "Read the log of the inference server: it broke the connection.";
     MODEL_NOT_READY "ModelNotReady" 424 Some("Model Error; original-code=0"), "Try again later; look at the deployment's status.";
     RESPONSE_TOO_LARGE "ResponsePayloadTooLarge" 424 Some("Response Payload Too Large"), "Answer with less, or raise the endpoint's limits.maxResponseBytes.";
+    RATE_LIMITED "RateLimited" 429 Some("Rate Limited"), "Try again after Retry-After, or raise the endpoint's limits.requestsPerSecond.";
     TOO_MANY_PENDING "TooManyPendingRequests" 429 Some("Too Many Pending Requests"), "Try again after Retry-After with growing pauses; add instances or raise requestSettings.maxConcurrentRequestsPerInstance.";
     INTERNAL "ERR_5000" 500 None, "Try again; when it stays, report it with the x-request-id.";
 }

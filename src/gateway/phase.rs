@@ -49,6 +49,7 @@ async fn walk(
     let (mut endpoint, path) = identify::endpoint(&parts, gateway)?;
     record.endpoint(&endpoint);
     authenticate::authenticate(&endpoint.auth, gateway.tokens.as_deref(), &mut parts.headers).await?;
+    admit::rate(&endpoint.rate)?;
     if let Err(refusal) = admit::size(&parts.headers, endpoint.max_request_bytes) {
         // Whoever waits for a word before sending needs no patience from us.
         if !parts.headers.contains_key(hyper::header::EXPECT) {

@@ -12,6 +12,7 @@ use hyper::header::HeaderValue;
 use super::backend::Backend;
 use super::metrics::{DeploymentMetrics, Results};
 use super::protocol::Protocol;
+use super::rate::RateLimit;
 use super::token::Scope;
 
 /// The table in force; swapped as a whole, read without a lock.
@@ -57,6 +58,8 @@ pub struct Endpoint {
     pub name: String,
     /// How callers are authenticated.
     pub auth: Auth,
+    /// Requests each second, over all deployments. Stays the same object while routes change.
+    pub rate: Arc<RateLimit>,
     /// Largest request body, in bytes.
     pub max_request_bytes: u64,
     /// Largest response body, in bytes.

@@ -42,16 +42,23 @@ pub struct Endpoint {
     pub auth_mode: &'static str,
     pub generation: u32,
     pub max_bytes: u32,
+    pub requests_per_second: u32,
     pub deployments: Vec<Deployment>,
 }
 
 impl Endpoint {
     pub fn new(deployments: &[Deployment]) -> Self {
-        Self { auth_mode: "Key", generation: 1, max_bytes: 1_000_000, deployments: deployments.to_vec() }
+        Self {
+            auth_mode: "Key",
+            generation: 1,
+            max_bytes: 1_000_000,
+            requests_per_second: 1_000_000,
+            deployments: deployments.to_vec(),
+        }
     }
 
     pub fn yaml(&self) -> String {
-        let Self { auth_mode, generation, max_bytes, deployments } = self;
+        let Self { auth_mode, generation, max_bytes, requests_per_second, deployments } = self;
         let mut routes = String::new();
         let mut instances = String::new();
         for deployment in deployments {
@@ -78,7 +85,7 @@ impl Endpoint {
     endpointGeneration: {generation}
     hosts: [iris.example.com]
     auth: {{mode: {auth_mode}, keyDigests: [{DIGEST}]}}
-    limits: {{requestsPerSecond: 100, maxRequestBytes: {max_bytes}, maxResponseBytes: {max_bytes}}}
+    limits: {{requestsPerSecond: {requests_per_second}, maxRequestBytes: {max_bytes}, maxResponseBytes: {max_bytes}}}
     deployments: {routes}
 instances: {instances}
 "

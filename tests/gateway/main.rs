@@ -10,6 +10,7 @@ mod documents;
 mod http2;
 mod model;
 mod process;
+mod rate;
 mod roll;
 mod routing;
 mod smuggling;

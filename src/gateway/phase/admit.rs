@@ -7,8 +7,17 @@ use hyper::header::{CONTENT_LENGTH, HeaderMap};
 
 use super::answer::Refusal;
 use crate::gateway::backend::{Instance, Slot};
+use crate::gateway::rate::RateLimit;
 use crate::gateway::record::Record;
 use crate::gateway::table::Deployment;
+
+/// Counts the request against the endpoint's rate.
+///
+/// # Errors
+/// When the rate is used up.
+pub fn rate(limit: &RateLimit) -> Result<(), Refusal> {
+    limit.take(Instant::now()).map_err(|retry_after| Refusal::RateLimited { retry_after })
+}
 
 /// Refuses a body that says itself that it is over `limit` bytes. One that does not say is measured on its way.
 ///

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use hyper::body::Body;
 use hyper::ext::ReasonPhrase;
@@ -62,6 +63,11 @@ pub enum Refusal {
         /// The limit, in bytes.
         limit: u64,
     },
+    /// More requests came than the endpoint's rate.
+    RateLimited {
+        /// The time after which there is room for one again.
+        retry_after: Duration,
+    },
     /// As many requests wait as may, or one waited too long.
     TooManyPending,
     /// Our own fault.
@@ -84,6 +90,7 @@ impl Refusal {
             Self::Connection => &catalogue::MODEL_CONNECTION_FAILED,
             Self::NotReady => &catalogue::MODEL_NOT_READY,
             Self::ResponseTooLarge { .. } => &catalogue::RESPONSE_TOO_LARGE,
+            Self::RateLimited { .. } => &catalogue::RATE_LIMITED,
             Self::TooManyPending => &catalogue::TOO_MANY_PENDING,
             Self::Internal | Self::Token(Denial::NotChecked) => &catalogue::INTERNAL,
         }
@@ -125,6 +132,7 @@ impl Refusal {
             Self::ResponseTooLarge { limit } => {
                 format!("The model's answer is larger than the endpoint's limit of {limit} bytes.")
             }
+            Self::RateLimited { .. } => "More requests came than the endpoint's limit for each second.".to_owned(),
             Self::TooManyPending => "All instances are busy and too many requests wait already.".to_owned(),
             Self::Internal => "The gateway failed; the fault is not the request's.".to_owned(),
         }
@@ -310,6 +318,11 @@ fn refuse(refusal: Refusal, caller: &Caller, mut record: Record) -> Response<Ans
             headers.insert(MODEL_STATUS, HeaderValue::from_static("0"));
             headers.insert(MODEL_REASON, HeaderValue::from_static("model_not_ready"));
             headers.insert(RETRY_AFTER, RETRY_SECONDS);
+        }
+        Refusal::RateLimited { retry_after } => {
+            // In whole seconds, and never before there is room.
+            let seconds = retry_after.as_millis().div_ceil(1_000).max(1);
+            headers.insert(RETRY_AFTER, HeaderValue::from(u64::try_from(seconds).unwrap_or(u64::MAX)));
         }
         Refusal::TooManyPending => {
             headers.insert(MODEL_REASON, HeaderValue::from_static("too_many_pending_request"));

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::header::HeaderValue;
 use jiff::Timestamp;
@@ -13,6 +13,7 @@ use crate::api::endpoint::AuthMode;
 use crate::api::endpoint_route::{EndpointRoute, RouteAuth, RouteDeployment, token_audience};
 use crate::gateway::backend::{Address, Backend};
 use crate::gateway::protocol::Protocol;
+use crate::gateway::rate::RateLimit;
 use crate::gateway::token::Scope;
 
 /// Namespace and name.
@@ -76,6 +77,7 @@ impl TableWriter {
             .collect();
         let endpoint = Endpoint {
             auth: auth(&key, &spec.endpoint_name, spec.auth),
+            rate: rate(spec.limits.requests_per_second, before.as_deref()),
             max_request_bytes: u64::try_from(spec.limits.max_request_bytes).unwrap_or(0),
             max_response_bytes: u64::try_from(spec.limits.max_response_bytes).unwrap_or(0),
             deployments,
@@ -181,6 +183,14 @@ impl TableWriter {
             name: route.name,
         })
     }
+}
+
+/// The limit in force, or a new one when there is none, set to `requests` each second.
+fn rate(requests: i32, before: Option<&Endpoint>) -> Arc<RateLimit> {
+    let requests = u64::try_from(requests).unwrap_or(0);
+    let Some(before) = before else { return Arc::new(RateLimit::new(requests)) };
+    before.rate.set(requests, 1, 1, Instant::now());
+    Arc::clone(&before.rate)
 }
 
 fn milliseconds(count: i32) -> Duration {
@@ -320,6 +330,21 @@ mod tests {
         let after = Arc::clone(&table.load().by_name("n", "iris").unwrap().deployments[0]);
         assert_eq!(after.backend.in_flight(), 1);
         assert!(Arc::ptr_eq(&before.metrics, &after.metrics));
+    }
+
+    #[test]
+    fn what_was_admitted_counts_under_a_new_table() {
+        let (mut writer, table) = writer();
+        let take = |table: &SharedTable| table.load().by_name("n", "iris").unwrap().rate.take(Instant::now());
+        let mut route = route("n", "iris", 1, &[]);
+        route.spec.limits.requests_per_second = 1;
+        writer.set_route(route.clone());
+        writer.publish();
+        assert!(take(&table).is_ok());
+        route.spec.endpoint_generation = 2;
+        writer.set_route(route);
+        writer.publish();
+        assert!(take(&table).is_err());
     }
 
     #[test]
