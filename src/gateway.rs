@@ -9,6 +9,7 @@ pub mod body;
 pub mod connection;
 pub mod listen;
 pub mod metrics;
+pub mod peers;
 pub mod phase;
 pub mod protocol;
 pub mod rate;

@@ -7,6 +7,7 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 /// How long an instance that refused a connection is the last choice. `EndpointSlices` tell of a dead pod only
@@ -21,7 +22,7 @@ fn milliseconds_since_start() -> u64 {
 }
 
 /// Where an instance listens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Address {
     /// The instance's own address.
     pub ip: IpAddr,
@@ -35,6 +36,16 @@ impl Address {
     pub fn socket(self, port: u16) -> SocketAddr {
         SocketAddr::new(self.ip, self.port.unwrap_or(port))
     }
+
+    /// A number that all replicas make of it, and neighbours differ in by one.
+    #[must_use]
+    pub fn salt(self) -> u64 {
+        let bits = match self.ip {
+            IpAddr::V4(ip) => u64::from(ip.to_bits()),
+            IpAddr::V6(ip) => ip.segments().iter().fold(0, |bits: u64, part| bits.rotate_left(16) ^ u64::from(*part)),
+        };
+        bits.wrapping_add(u64::from(self.port.unwrap_or(0)))
+    }
 }
 
 /// One instance, and how much it works on.
@@ -43,19 +54,32 @@ pub struct Instance {
     /// Where it listens.
     pub address: Address,
     outstanding: AtomicUsize,
+    /// How many of those other replicas sent.
+    elsewhere: AtomicUsize,
     /// Milliseconds since the start of the process; 0 for an instance without blame.
     avoid_until: AtomicU64,
 }
 
 impl Instance {
     fn new(address: Address) -> Self {
-        Self { address, outstanding: AtomicUsize::new(0), avoid_until: AtomicU64::new(0) }
+        Self {
+            address,
+            outstanding: AtomicUsize::new(0),
+            elsewhere: AtomicUsize::new(0),
+            avoid_until: AtomicU64::new(0),
+        }
     }
 
-    /// Requests that it works on now.
+    /// Requests that it works on now, as far as this replica has to know.
     #[must_use]
     pub fn outstanding(&self) -> usize {
         self.outstanding.load(Ordering::SeqCst)
+    }
+
+    /// Requests that it works on now, and this replica sent.
+    #[must_use]
+    pub fn own(&self) -> usize {
+        self.outstanding().saturating_sub(self.elsewhere.load(Ordering::SeqCst))
     }
 
     /// Makes it the last choice for some seconds.
@@ -104,6 +128,18 @@ impl Backend {
         self.ready.load().iter().map(|instance| instance.outstanding()).sum()
     }
 
+    /// Requests that the ready instances work on, and this replica sent.
+    #[must_use]
+    pub fn own_in_flight(&self) -> usize {
+        self.ready.load().iter().map(|instance| instance.own()).sum()
+    }
+
+    /// Requests that the ready instances may work on, each within its limit.
+    #[must_use]
+    pub fn capacity(&self, limit: impl Fn(&Instance) -> usize) -> usize {
+        self.ready.load().iter().fold(0, |sum, instance| sum.saturating_add(limit(instance)))
+    }
+
     /// Requests that wait for a free instance.
     #[must_use]
     pub fn waiting(&self) -> usize {
@@ -133,10 +169,15 @@ impl Backend {
         self.freed.notify_waiters();
     }
 
-    /// A place at the instance with the fewest requests outstanding that has room below `limit` and is none of
+    /// A place at the instance with the fewest requests outstanding that has room below its limit and is none of
     /// `tried`. Equals are chosen by `point`.
     #[must_use]
-    pub fn try_slot(self: &Arc<Self>, limit: usize, tried: &[Arc<Instance>], point: u32) -> Option<Slot> {
+    pub fn try_slot(
+        self: &Arc<Self>,
+        limit: impl Fn(&Instance) -> usize,
+        tried: &[Arc<Instance>],
+        point: u32,
+    ) -> Option<Slot> {
         let ready = self.ready.load();
         let start = usize::try_from(point).unwrap_or(0) % ready.len().max(1);
         loop {
@@ -144,12 +185,37 @@ impl Backend {
             let best = last
                 .iter()
                 .chain(first)
-                .filter(|instance| instance.outstanding() < limit && !was_tried(instance, tried))
+                .filter(|instance| instance.outstanding() < limit(instance) && !was_tried(instance, tried))
                 .max_by_key(|instance| Reverse((instance.is_avoided(), instance.outstanding())))?;
-            if best.take(limit) {
-                return Some(Slot { instance: Arc::clone(best), backend: Arc::clone(self) });
+            if best.take(limit(best)) {
+                return Some(Slot { instance: Arc::clone(best), backend: Arc::clone(self), elsewhere: false });
             }
         }
+    }
+
+    /// A place at the instance of this address, whatever its limit: another replica has admitted the request, and it is
+    /// only counted here.
+    #[must_use]
+    pub fn hold(self: &Arc<Self>, address: Address) -> Slot {
+        let mut departed = self.departed.lock().unwrap_or_else(PoisonError::into_inner);
+        let ready = self.ready.load();
+        let known = ready.iter().find(|instance| instance.address == address).cloned();
+        let known =
+            known.or_else(|| departed.iter().filter_map(Weak::upgrade).find(|instance| instance.address == address));
+        let instance = known.unwrap_or_else(|| {
+            // It may come here yet, and must then come with its count.
+            let instance = Arc::new(Instance::new(address));
+            departed.push(Arc::downgrade(&instance));
+            instance
+        });
+        instance.outstanding.fetch_add(1, Ordering::SeqCst);
+        Slot { instance, backend: Arc::clone(self), elsewhere: false }
+    }
+
+    /// The ready instances of these addresses.
+    #[must_use]
+    pub fn at(&self, addresses: &[Address]) -> Vec<Arc<Instance>> {
+        self.ready.load().iter().filter(|instance| addresses.contains(&instance.address)).cloned().collect()
     }
 
     /// Whether an instance is left that is none of `tried`.
@@ -192,6 +258,8 @@ impl Drop for Place<'_> {
 pub struct Slot {
     instance: Arc<Instance>,
     backend: Arc<Backend>,
+    /// Whether another replica sends the request.
+    elsewhere: bool,
 }
 
 impl Slot {
@@ -200,10 +268,21 @@ impl Slot {
     pub fn instance(&self) -> &Arc<Instance> {
         &self.instance
     }
+
+    /// The same, for a request that another replica sends.
+    #[must_use]
+    pub fn for_another(mut self) -> Self {
+        self.elsewhere = true;
+        self.instance.elsewhere.fetch_add(1, Ordering::SeqCst);
+        self
+    }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
+        if self.elsewhere {
+            self.instance.elsewhere.fetch_sub(1, Ordering::SeqCst);
+        }
         self.instance.outstanding.fetch_sub(1, Ordering::SeqCst);
         if self.backend.waiting() > 0 {
             self.backend.freed.notify_one();
@@ -228,7 +307,7 @@ mod tests {
     #[test]
     fn requests_go_where_the_fewest_are_outstanding() {
         let backend = backend(3);
-        let slots: Vec<_> = (0..6).map(|point| backend.try_slot(9, &[], point).unwrap()).collect();
+        let slots: Vec<_> = (0..6).map(|point| backend.try_slot(|_| 9, &[], point).unwrap()).collect();
         assert!(backend.ready().iter().all(|instance| instance.outstanding() == 2));
         drop(slots);
         assert_eq!(backend.in_flight(), 0);
@@ -237,14 +316,14 @@ mod tests {
     #[test]
     fn no_instance_gets_more_than_its_limit() {
         let backend = backend(2);
-        let _slots: Vec<_> = (0..4).map(|point| backend.try_slot(2, &[], point).unwrap()).collect();
-        assert!(backend.try_slot(2, &[], 0).is_none());
+        let _slots: Vec<_> = (0..4).map(|point| backend.try_slot(|_| 2, &[], point).unwrap()).collect();
+        assert!(backend.try_slot(|_| 2, &[], 0).is_none());
     }
 
     #[test]
     fn an_instance_that_stays_keeps_its_count() {
         let backend = backend(1);
-        let _slot = backend.try_slot(1, &[], 0).unwrap();
+        let _slot = backend.try_slot(|_| 1, &[], 0).unwrap();
         backend.replace(&[address(2), address(1)]);
         let counts: Vec<_> = backend.ready().iter().map(|instance| instance.outstanding()).collect();
         assert_eq!(counts, [0, 1]);
@@ -253,23 +332,23 @@ mod tests {
     #[test]
     fn an_instance_that_comes_back_is_as_busy_as_it_left() {
         let backend = backend(1);
-        let slot = backend.try_slot(1, &[], 0).unwrap();
+        let slot = backend.try_slot(|_| 1, &[], 0).unwrap();
         backend.replace(&[]);
         assert!(!backend.is_ready());
         backend.replace(&[address(1)]);
-        assert!(backend.try_slot(1, &[], 0).is_none());
+        assert!(backend.try_slot(|_| 1, &[], 0).is_none());
         drop(slot);
-        assert!(backend.try_slot(1, &[], 0).is_some());
+        assert!(backend.try_slot(|_| 1, &[], 0).is_some());
     }
 
     #[test]
     fn an_instance_that_refused_is_the_last_choice() {
         let backend = backend(2);
-        let refused = backend.try_slot(1, &[], 0).unwrap();
+        let refused = backend.try_slot(|_| 1, &[], 0).unwrap();
         refused.instance().avoid();
         let address = refused.instance().address;
         drop(refused);
-        let others: Vec<_> = (0..2).map(|point| backend.try_slot(1, &[], point).unwrap()).collect();
+        let others: Vec<_> = (0..2).map(|point| backend.try_slot(|_| 1, &[], point).unwrap()).collect();
         assert_ne!(others[0].instance().address, address);
         assert_eq!(others[1].instance().address, address);
     }

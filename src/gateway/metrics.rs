@@ -185,7 +185,7 @@ impl Collect for Collector {
             Ok::<_, fmt::Error>(())
         };
         gauge("mooring_gateway_in_flight_requests", "Requests that instances work on", |deployment| {
-            deployment.backend.in_flight()
+            deployment.backend.own_in_flight()
         })?;
         gauge("mooring_gateway_queued_requests", "Requests that wait for a free instance", |deployment| {
             deployment.backend.waiting()

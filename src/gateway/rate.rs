@@ -3,7 +3,7 @@
 //! The generic cell rate algorithm: one moment says all. Crates that have it fix the rate when a limiter is made; here
 //! it changes with the endpoint and with the replica's share of it, and what was admitted before still counts.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Part of a second whose requests may come at once: over ten seconds at most one in a hundred more than the rate.
@@ -19,20 +19,27 @@ pub struct RateLimit {
     due: AtomicU64,
     /// Nanoseconds between two requests; 0 lets none pass.
     interval: AtomicU64,
+    /// Whether this replica counts them; otherwise another one does.
+    counting: AtomicBool,
 }
 
 impl RateLimit {
     /// A limit of `rate` requests each second that lets a burst pass at once.
     #[must_use]
     pub fn new(rate: u64) -> Self {
-        Self { start: Instant::now(), due: AtomicU64::new(0), interval: AtomicU64::new(interval(rate, 1, 1)) }
+        Self {
+            start: Instant::now(),
+            due: AtomicU64::new(0),
+            interval: AtomicU64::new(interval(rate)),
+            counting: AtomicBool::new(false),
+        }
     }
 
-    /// Allows `share` of `whole` parts of `rate` requests each second from `now` on. What was admitted still counts, as so
+    /// Allows `rate` requests each second from `now` on. What was admitted still counts, as so
     /// many requests and not as so much time.
-    pub fn set(&self, rate: u64, share: u64, whole: u64, now: Instant) {
+    pub fn set(&self, rate: u64, now: Instant) {
         let now = self.since_start(now);
-        let after = interval(rate, share, whole);
+        let after = interval(rate);
         let before = self.interval.swap(after, Ordering::Relaxed);
         if before == after || before == 0 || after == 0 {
             return;
@@ -50,8 +57,31 @@ impl RateLimit {
     /// # Errors
     /// With the time after which there is one, when there is none.
     pub fn take(&self, now: Instant) -> Result<(), Duration> {
+        self.take_of(1, 1, now)
+    }
+
+    /// The same within `share` of `whole` parts of the rate, where other replicas may have counted until now. What those
+    /// admitted is not known: from then on requests pass one by one, as if the burst had just been used.
+    ///
+    /// # Errors
+    /// With the time after which there is a place, when there is none.
+    pub fn take_shared(&self, share: u64, whole: u64, now: Instant) -> Result<(), Duration> {
+        if !self.counting.swap(true, Ordering::Relaxed) {
+            let interval = self.interval.load(Ordering::Relaxed).saturating_mul(whole) / share.max(1);
+            let spent = self.since_start(now).saturating_add(interval.max(SECOND / BURST_PART));
+            self.due.fetch_max(spent, Ordering::Relaxed);
+        }
+        self.take_of(share, whole, now)
+    }
+
+    /// Leaves the counting to another replica.
+    pub fn leave(&self) {
+        self.counting.store(false, Ordering::Relaxed);
+    }
+
+    fn take_of(&self, share: u64, whole: u64, now: Instant) -> Result<(), Duration> {
         let now = self.since_start(now);
-        let interval = self.interval.load(Ordering::Relaxed);
+        let interval = self.interval.load(Ordering::Relaxed).saturating_mul(whole).div_ceil(share.max(1));
         if interval == 0 {
             return Err(Duration::from_secs(1));
         }
@@ -75,12 +105,9 @@ impl RateLimit {
     }
 }
 
-/// Nanoseconds between two requests of `share` of `whole` parts of `rate`; rounded up, so that the rate is never more.
-fn interval(rate: u64, share: u64, whole: u64) -> u64 {
-    match rate.saturating_mul(share) {
-        0 => 0,
-        parts => SECOND.saturating_mul(whole).div_ceil(parts),
-    }
+/// Nanoseconds between two requests; rounded up, so that the rate is never more.
+const fn interval(rate: u64) -> u64 {
+    if rate == 0 { 0 } else { SECOND.div_ceil(rate) }
 }
 
 /// How many nanoseconds before it is due a request may come: the burst's requests but the first.
@@ -131,11 +158,11 @@ mod tests {
         let limit = RateLimit::new(1_000);
         let burst = (0..200).filter(|_| limit.take(limit.start).is_ok()).count();
         assert_eq!(burst, 100);
-        limit.set(1_000, 1, 2, limit.start);
+        limit.set(500, limit.start);
         assert!(limit.take(limit.start).is_err());
         let later = limit.start + Duration::from_secs(1);
         assert!((5_000..=5_051).contains(&passed(&limit, later, Duration::from_micros(500))));
-        limit.set(1_000, 0, 2, later);
+        limit.set(0, later);
         assert!(limit.take(later + TEN_SECONDS).is_err());
     }
 
@@ -143,8 +170,18 @@ mod tests {
     fn whoever_waited_for_a_low_rate_does_not_wait_under_a_high_one() {
         let limit = RateLimit::new(1);
         assert!(limit.take(limit.start).is_ok());
-        limit.set(1_000_000, 1, 1, limit.start);
+        limit.set(1_000_000, limit.start);
         assert!(limit.take(limit.start).is_ok());
+    }
+
+    #[test]
+    fn whoever_takes_over_the_counting_has_no_burst_and_a_share_is_no_more_than_that() {
+        let limit = RateLimit::new(1_000);
+        let take = |at: u64| limit.take_shared(1, 2, limit.start + Duration::from_micros(at * 100)).is_ok();
+        let passed: Vec<u64> = (0..10_000).filter(|at| take(*at)).collect();
+        assert!((495..=500).contains(&passed.len()), "{}", passed.len());
+        assert!(passed.iter().zip(&passed[1..]).all(|(one, next)| next - one >= 19), "one by one");
+        assert!(passed[0] > 0, "the first one too has to wait for its turn");
     }
 
     proptest! {

@@ -39,7 +39,7 @@ pub async fn slot(
     record: &mut Record,
 ) -> Result<Slot, Refusal> {
     let backend = &deployment.backend;
-    let limit = deployment.max_concurrent_requests_per_instance;
+    let limit = |_: &Instance| deployment.max_concurrent_requests_per_instance;
     // Whoever waits already comes first.
     if backend.waiting() == 0
         && let Some(slot) = backend.try_slot(limit, tried, point)
@@ -48,7 +48,7 @@ pub async fn slot(
     }
     let since = Instant::now();
     let place = backend.wait();
-    let capacity = backend.ready().len().saturating_mul(limit);
+    let capacity = backend.capacity(limit);
     if backend.in_flight().saturating_add(backend.waiting()) > capacity.saturating_mul(2) && capacity > 0 {
         return Err(Refusal::TooManyPending);
     }

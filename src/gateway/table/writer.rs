@@ -189,7 +189,7 @@ impl TableWriter {
 fn rate(requests: i32, before: Option<&Endpoint>) -> Arc<RateLimit> {
     let requests = u64::try_from(requests).unwrap_or(0);
     let Some(before) = before else { return Arc::new(RateLimit::new(requests)) };
-    before.rate.set(requests, 1, 1, Instant::now());
+    before.rate.set(requests, Instant::now());
     Arc::clone(&before.rate)
 }
 
@@ -324,7 +324,7 @@ mod tests {
         writer.set_instances("n", "iris-blue", &[Address { ip: [198, 18, 0, 1].into(), port: None }]);
         writer.publish();
         let before = Arc::clone(&table.load().by_name("n", "iris").unwrap().deployments[0]);
-        let _slot = before.backend.try_slot(1, &[], 0).unwrap();
+        let _slot = before.backend.try_slot(|_| 1, &[], 0).unwrap();
         writer.set_route(route("n", "iris", 2, &[]));
         writer.publish();
         let after = Arc::clone(&table.load().by_name("n", "iris").unwrap().deployments[0]);

@@ -1,0 +1,323 @@
+//! What one replica knows of the others and may do by itself: events in, decisions out, no clock and no sockets.
+//!
+//! One replica, the owner, admits for an endpoint. It does so only after every member of its view has said that it is
+//! in that view too, so that nobody admits under an older one, and what it has in flight of the owner's endpoints.
+//! Whoever answers the owner's beats promises with it to leave its own share of the limits alone for some time. While
+//! it does not answer, the owner leaves that share to it. So the sum is never over the limit, whoever is cut off.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::view::{Version, View};
+use crate::gateway::backend::Slot;
+
+/// Time since some moment that stays the same for a replica.
+pub type Moment = Duration;
+
+/// How long after the sending of a beat the owner counts on whoever answered it.
+pub const LEASE: Duration = Duration::from_secs(2);
+/// How long whoever answered a beat leaves its own share alone. Longer than [`LEASE`] by more than clocks drift in it.
+pub const PROMISE: Duration = Duration::from_millis(2_500);
+/// The silence after which a replica that is about to end counts as ended: the word that it did may take much longer.
+pub const ENDED: Duration = Duration::from_secs(5);
+
+/// One connection of another replica to this one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// Name of its pod.
+    pub id: String,
+    /// A number that each start of the process draws.
+    pub incarnation: u64,
+    /// A number for each connection, rising.
+    pub connection: u64,
+}
+
+/// A replica's knowledge.
+#[derive(Debug)]
+pub struct Replica {
+    id: String,
+    view: Arc<View>,
+    peers: BTreeMap<String, Peer>,
+}
+
+/// What is known of another replica.
+#[derive(Debug)]
+struct Peer {
+    /// None before its first word.
+    incarnation: Option<u64>,
+    /// The view that it said it is in.
+    version: Version,
+    /// Until when it surely leaves its own share alone.
+    leased: Moment,
+    /// Until when this replica leaves its own share of the peer's endpoints alone.
+    promised: Moment,
+    /// Whether this replica used its own share since it last said what it has in flight.
+    alone: bool,
+    /// When it was heard last.
+    heard: Moment,
+    /// The latest of its connections that it said something on, and whether that is open.
+    connection: u64,
+    open: bool,
+    /// What it has in flight of this replica's endpoints, by its own numbers.
+    holds: HashMap<u64, Slot>,
+}
+
+impl Peer {
+    fn new(now: Moment) -> Self {
+        Self {
+            incarnation: None,
+            version: Version::default(),
+            leased: Moment::ZERO,
+            promised: now + PROMISE,
+            alone: false,
+            heard: now,
+            connection: 0,
+            open: false,
+            holds: HashMap::new(),
+        }
+    }
+}
+
+impl Replica {
+    /// A replica that knows nobody.
+    #[must_use]
+    pub fn new(id: String) -> Self {
+        Self { id, view: Arc::default(), peers: BTreeMap::new() }
+    }
+
+    /// The view that it is in.
+    #[must_use]
+    pub const fn view(&self) -> &Arc<View> {
+        &self.view
+    }
+
+    /// Goes on to `view`, if that is newer. From then on nothing is granted or taken under the older one.
+    pub fn adopt(&mut self, view: &View, now: Moment) -> bool {
+        if view.version <= self.view.version {
+            return false;
+        }
+        self.view = Arc::new(view.clone());
+        for member in view.members().iter().filter(|member| member.id != self.id) {
+            self.peers.entry(member.id.clone()).or_insert_with(|| Peer::new(now));
+        }
+        true
+    }
+
+    /// Takes the word of a peer that it is in `version` and has `claims` in flight of the endpoints that this replica
+    /// owns there. `place` counts one that is not counted yet.
+    ///
+    /// A newer view must be adopted before. Claims of an older one are about other endpoints and change nothing.
+    pub fn said<Claim>(
+        &mut self,
+        from: &Caller,
+        version: Version,
+        claims: Vec<(u64, Claim)>,
+        now: Moment,
+        mut place: impl FnMut(Claim) -> Option<Slot>,
+    ) {
+        let peer = self.peers.entry(from.id.clone()).or_insert_with(|| Peer::new(now));
+        if from.connection < peer.connection {
+            // What is left of a connection that it has given up.
+            return;
+        }
+        if peer.incarnation != Some(from.incarnation) {
+            // The process before is gone, and all that it had in flight with it.
+            *peer = Peer { incarnation: Some(from.incarnation), ..Peer::new(now) };
+        }
+        peer.heard = now;
+        peer.version = version;
+        peer.connection = from.connection;
+        peer.open = true;
+        if version != self.view.version {
+            return;
+        }
+        let mut before = std::mem::take(&mut peer.holds);
+        for (id, claim) in claims {
+            if let Some(slot) = before.remove(&id).or_else(|| place(claim)) {
+                peer.holds.insert(id, slot);
+            }
+        }
+    }
+
+    /// Notes that a peer answered the beat that was sent at `sent`.
+    pub fn answered(&mut self, from: &Caller, sent: Moment, now: Moment) {
+        if let Some(peer) = self.of(from) {
+            peer.leased = peer.leased.max(sent + LEASE);
+            peer.heard = now;
+        }
+    }
+
+    /// Whether this replica has to say again what it has in flight before it answers a beat of `owner`. It then must
+    /// answer, and leaves its own share alone from now on.
+    pub fn answering(&mut self, owner: &str, now: Moment) -> bool {
+        self.peers.get_mut(owner).is_some_and(|peer| {
+            peer.promised = now + PROMISE;
+            std::mem::take(&mut peer.alone)
+        })
+    }
+
+    /// Counts `slot`, chosen under `version`, for a peer's request. False, and the slot is free again, when that must
+    /// not be granted any more.
+    pub fn grant(&mut self, to: &Caller, id: u64, slot: Slot, version: Version) -> bool {
+        let current = self.view.version;
+        self.of(to).filter(|peer| version == current && peer.version == current).is_some_and(|peer| {
+            peer.holds.insert(id, slot);
+            true
+        })
+    }
+
+    /// Forgets a request of a peer that has ended.
+    pub fn released(&mut self, from: &Caller, id: u64) {
+        if let Some(peer) = self.of(from) {
+            peer.holds.remove(&id);
+        }
+    }
+
+    /// Notes that a connection of a peer has ended. What it has in flight goes on until it says otherwise.
+    pub fn parted(&mut self, from: &Caller) {
+        if let Some(peer) = self.of(from) {
+            peer.open = false;
+        }
+    }
+
+    /// Whether what `owner` granted under `version` may be used: not when it does not know all that is in flight here.
+    #[must_use]
+    pub fn may_use(&self, owner: &str, version: Version) -> bool {
+        version == self.view.version && self.peers.get(owner).is_some_and(|peer| !peer.alone)
+    }
+
+    /// Whether this replica may use its own share of the endpoints of `owner` now. It then must do so before anything
+    /// else happens.
+    pub fn go_alone(&mut self, endpoint: u64, now: Moment, patience: Duration) -> Option<Portion> {
+        let standing = self.standing(now);
+        let Right::Alone(owner, portion) = standing.right(endpoint, now, patience) else { return None };
+        self.peers.get_mut(&owner)?.alone = true;
+        Some(portion)
+    }
+
+    /// What follows from all this, until the next event.
+    pub fn standing(&mut self, now: Moment) -> Standing {
+        let view = Arc::clone(&self.view);
+        let mut others = Vec::new();
+        let mut settled = true;
+        self.peers.retain(|id, peer| {
+            let rank = view.rank(id);
+            let silent = now > peer.heard + ENDED;
+            let ended = match rank.and_then(|rank| view.members().get(rank)) {
+                Some(member) => member.leaving && silent,
+                // Whoever is out of the view and still there may have requests in flight.
+                None => silent || !peer.open,
+            };
+            if ended {
+                // What it had in flight broke off with it.
+                peer.holds.clear();
+                return rank.is_some();
+            }
+            settled &= peer.version >= view.version;
+            others.extend(rank.map(|rank| Other { rank, leased: peer.leased, promised: peer.promised }));
+            true
+        });
+        Standing { me: view.rank(&self.id), view, settled, others }
+    }
+
+    fn of(&mut self, caller: &Caller) -> Option<&mut Peer> {
+        let peer = self.peers.get_mut(&caller.id)?;
+        (peer.incarnation == Some(caller.incarnation) && peer.connection == caller.connection).then_some(peer)
+    }
+}
+
+/// What a replica may do by itself, until something changes.
+#[derive(Clone, Debug, Default)]
+pub struct Standing {
+    /// The view that it is in.
+    pub view: Arc<View>,
+    me: Option<usize>,
+    settled: bool,
+    others: Vec<Other>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Other {
+    rank: usize,
+    leased: Moment,
+    promised: Moment,
+}
+
+/// What a replica may do about a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Right {
+    /// Admit it within a portion of the limits.
+    Grant(Portion),
+    /// Ask the member of this rank.
+    Ask(usize),
+    /// Admit it within its own share, by [`Replica::go_alone`]: the owner of this id is out of reach.
+    Alone(String, Portion),
+    /// Nothing, until something changes.
+    Wait,
+}
+
+impl Standing {
+    /// What may be done about a request for `endpoint`, whose requests take no longer than `patience`.
+    #[must_use]
+    pub fn right(&self, endpoint: u64, now: Moment, patience: Duration) -> Right {
+        let Some(owner) = self.view.owner(endpoint) else { return Right::Wait };
+        if self.me == Some(owner) {
+            let silent = || self.others.iter().filter(|other| now >= other.leased);
+            return match (self.settled, silent().next()) {
+                (false, _) => Right::Wait,
+                (true, None) => Right::Grant(Portion::Whole),
+                (true, Some(_)) => {
+                    Right::Grant(Portion::Without(Arc::clone(&self.view), silent().map(|other| other.rank).collect()))
+                }
+            };
+        }
+        let of_owner = self.others.iter().find(|other| other.rank == owner);
+        match (self.me, of_owner, self.view.members().get(owner)) {
+            // What the owner admitted while it counted on this replica is over by then.
+            (Some(me), Some(other), Some(member)) if self.settled && now >= other.promised + patience => {
+                Right::Alone(member.id.clone(), Portion::Only(Arc::clone(&self.view), me))
+            }
+            _ => Right::Ask(owner),
+        }
+    }
+}
+
+/// A part of a limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Portion {
+    /// All of it.
+    Whole,
+    /// All but the shares of these members.
+    Without(Arc<View>, Vec<usize>),
+    /// The share of this member.
+    Only(Arc<View>, usize),
+}
+
+impl Portion {
+    /// The portion of `limit`; `salt` is the same for whatever is limited.
+    #[must_use]
+    pub fn of(&self, limit: usize, salt: u64) -> usize {
+        match self {
+            Self::Whole => limit,
+            Self::Without(view, silent) => {
+                let withheld = silent.iter().map(|rank| view.share(*rank, limit, salt)).sum();
+                limit.saturating_sub(withheld)
+            }
+            Self::Only(view, rank) => view.share(*rank, limit, salt),
+        }
+    }
+
+    /// How many parts of how many it is.
+    #[must_use]
+    pub fn parts(&self) -> (u64, u64) {
+        let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        match self {
+            Self::Whole => (1, 1),
+            Self::Without(view, silent) => {
+                (number(view.members().len().saturating_sub(silent.len())), number(view.members().len()))
+            }
+            Self::Only(view, _) => (1, number(view.members().len())),
+        }
+    }
+}
