@@ -28,6 +28,9 @@ pub struct Line<'a> {
     /// Name of the endpoint.
     #[serde(skip_serializing_if = "str::is_empty")]
     pub endpoint_name: &'a str,
+    /// Whether this is about the copy of a request that went to the mirror, and whose answer nobody got.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub mirrored: bool,
     /// Name of the deployment.
     #[serde(skip_serializing_if = "str::is_empty")]
     pub deployment_name: &'a str,

@@ -1,5 +1,7 @@
 //! Bodies on their way through: counted, limited, never collected.
 
+pub mod copy;
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,6 +17,7 @@ use super::backend::Slot;
 use super::phase::identify;
 use super::record::Record;
 use super::upstream::{Pool, Upstream};
+use copy::{Copy, Tee, Watch};
 
 /// How far beyond the limit a refused body is still read, so that the caller gets to see the answer.
 const READ_BEYOND: u64 = 64 << 10;
@@ -39,6 +42,9 @@ pub enum BodyError {
     /// The instance sent nothing for too long.
     #[error("the instance sent nothing for {0:?}")]
     Stalled(Duration),
+    /// The body that a copy is of broke off, or the copy fell too far behind it.
+    #[error("the copy of the request body breaks off")]
+    Copy,
     /// The connection to the caller broke.
     #[error("reading the request body failed")]
     Caller(#[source] hyper::Error),
@@ -57,6 +63,12 @@ pub struct Upload {
 }
 
 impl Upload {
+    /// Counts `data`, and gives the count.
+    fn receive(&self, data: &Bytes) -> u64 {
+        let length = u64::try_from(data.len()).unwrap_or(u64::MAX);
+        self.received.fetch_add(length, Ordering::Relaxed).saturating_add(length)
+    }
+
     /// Bytes that were read.
     #[must_use]
     pub fn received(&self) -> u64 {
@@ -90,9 +102,18 @@ impl Upload {
 /// The body of a request, on its way to an instance. Trailers stay behind.
 #[derive(Debug)]
 pub struct RequestBody {
-    incoming: Option<Incoming>,
+    source: Source,
     limit: u64,
     upload: Arc<Upload>,
+    /// Where a copy is made.
+    tee: Option<Tee>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Caller(Incoming),
+    Copy(Copy),
+    Ended,
 }
 
 impl RequestBody {
@@ -101,13 +122,83 @@ impl RequestBody {
     pub fn new(incoming: Incoming, limit: u64, upload: Arc<Upload>) -> Self {
         let complete = incoming.is_end_stream();
         upload.complete.store(complete, Ordering::Relaxed);
-        Self { incoming: (!complete).then_some(incoming), limit, upload }
+        Self { source: if complete { Source::Ended } else { Source::Caller(incoming) }, limit, upload, tee: None }
     }
 
     /// No body, as a second attempt of a request that has none.
     #[must_use]
-    pub fn empty(upload: Arc<Upload>) -> Self {
-        Self { incoming: None, limit: 0, upload }
+    pub const fn empty(upload: Arc<Upload>) -> Self {
+        Self { source: Source::Ended, limit: 0, upload, tee: None }
+    }
+
+    /// A body that follows this one as it passes, and whoever tells what becomes of it; nobody when it is empty. At
+    /// most as much of it as this one may be long is held in memory.
+    #[must_use]
+    pub fn copy(&mut self, upload: Arc<Upload>) -> (Self, Option<Watch>) {
+        let Source::Caller(incoming) = &self.source else {
+            upload.complete.store(true, Ordering::Relaxed);
+            return (Self::empty(upload), None);
+        };
+        let (tee, copy, watch) = copy::copy(&incoming.size_hint(), self.limit);
+        self.tee = Some(tee);
+        (Self { source: Source::Copy(copy), limit: self.limit, upload, tee: None }, Some(watch))
+    }
+
+    fn end(&mut self) {
+        self.source = Source::Ended;
+        self.upload.complete.store(true, Ordering::Relaxed);
+        if let Some(tee) = &mut self.tee {
+            tee.end();
+        }
+    }
+
+    fn poll_caller(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        while let Source::Caller(incoming) = &mut self.source {
+            match ready!(Pin::new(&mut *incoming).poll_frame(context)) {
+                None => self.end(),
+                Some(Err(error)) => {
+                    self.upload.broken.store(true, Ordering::Relaxed);
+                    return Poll::Ready(Some(Err(BodyError::Caller(error))));
+                }
+                Some(Ok(frame)) => {
+                    // A trailer could carry what the headers were cleaned of.
+                    let Ok(data) = frame.into_data() else { continue };
+                    let received = self.upload.receive(&data);
+                    if received > self.limit {
+                        self.upload.exceeded.store(true, Ordering::Relaxed);
+                        if let Source::Caller(incoming) = std::mem::replace(&mut self.source, Source::Ended) {
+                            discard(incoming, (self.limit.saturating_add(READ_BEYOND)).saturating_sub(received));
+                        }
+                        return Poll::Ready(Some(Err(BodyError::RequestTooLarge { limit: self.limit })));
+                    }
+                    let ended = incoming.is_end_stream();
+                    if let Some(tee) = &mut self.tee {
+                        tee.pass(&data);
+                    }
+                    if ended {
+                        self.end();
+                    }
+                    return Poll::Ready(Some(Ok(data)));
+                }
+            }
+        }
+        Poll::Ready(None)
+    }
+
+    fn poll_copy(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        let Source::Copy(copy) = &mut self.source else { return Poll::Ready(None) };
+        let data = ready!(copy.poll_data(context));
+        let whole = copy.is_at_end();
+        if let Some(data) = &data {
+            self.upload.receive(data);
+        }
+        if whole {
+            self.end();
+        } else if data.is_none() {
+            self.upload.broken.store(true, Ordering::Relaxed);
+            return Poll::Ready(Some(Err(BodyError::Copy)));
+        }
+        Poll::Ready(data.map(Ok))
     }
 }
 
@@ -119,46 +210,28 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = &mut *self;
-        while let Some(incoming) = &mut this.incoming {
-            match ready!(Pin::new(&mut *incoming).poll_frame(context)) {
-                None => {
-                    this.incoming = None;
-                    this.upload.complete.store(true, Ordering::Relaxed);
-                }
-                Some(Err(error)) => {
-                    this.upload.broken.store(true, Ordering::Relaxed);
-                    return Poll::Ready(Some(Err(BodyError::Caller(error))));
-                }
-                Some(Ok(frame)) => {
-                    // A trailer could carry what the headers were cleaned of.
-                    let Ok(data) = frame.into_data() else { continue };
-                    let length = u64::try_from(data.len()).unwrap_or(u64::MAX);
-                    let received = this.upload.received.fetch_add(length, Ordering::Relaxed).saturating_add(length);
-                    if received > this.limit {
-                        this.upload.exceeded.store(true, Ordering::Relaxed);
-                        if let Some(incoming) = this.incoming.take() {
-                            discard(incoming, (this.limit.saturating_add(READ_BEYOND)).saturating_sub(received));
-                        }
-                        return Poll::Ready(Some(Err(BodyError::RequestTooLarge { limit: this.limit })));
-                    }
-                    if incoming.is_end_stream() {
-                        this.incoming = None;
-                        this.upload.complete.store(true, Ordering::Relaxed);
-                    }
-                    return Poll::Ready(Some(Ok(Frame::data(data))));
-                }
-            }
-        }
-        Poll::Ready(None)
+        let data = match &self.source {
+            Source::Caller(_) => ready!(self.poll_caller(context)),
+            Source::Copy(_) => ready!(self.poll_copy(context)),
+            Source::Ended => None,
+        };
+        Poll::Ready(data.map(|data| data.map(Frame::data)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.as_ref().is_none_or(Incoming::is_end_stream)
+        match &self.source {
+            Source::Caller(incoming) => incoming.is_end_stream(),
+            Source::Copy(copy) => copy.is_at_end(),
+            Source::Ended => true,
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint)
+        match &self.source {
+            Source::Caller(incoming) => incoming.size_hint(),
+            Source::Copy(copy) => copy.size_hint(),
+            Source::Ended => SizeHint::with_exact(0),
+        }
     }
 }
 

@@ -3,13 +3,15 @@
 //! They live in the table beside what they count, so that counting takes no look-up and the series of an endpoint
 //! go with it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use prometheus_client::collector::Collector as Collect;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::metrics::histogram::Histogram;
@@ -71,6 +73,28 @@ pub struct DeploymentMetrics {
     pub request_seconds: Histogram,
     /// Seconds that instances took, from the first attempt to the head of the answer.
     pub upstream_seconds: Histogram,
+    /// How the copies ended that it got as a mirror; apart from all others, for nobody waited for them.
+    pub mirrored: Mirrored,
+}
+
+/// How the copies of requests ended that a mirror got.
+#[derive(Debug)]
+pub struct Mirrored {
+    results: Mutex<BTreeMap<&'static str, u64>>,
+    seconds: Histogram,
+}
+
+impl Mirrored {
+    /// Counts a copy by how it ended and how long that took.
+    pub fn count(&self, result: &'static str, duration: Duration) {
+        self.seconds.observe(duration.as_secs_f64());
+        *self.results.lock().unwrap_or_else(PoisonError::into_inner).entry(result).or_default() += 1;
+    }
+
+    fn counts(&self) -> Vec<(&'static str, u64)> {
+        let results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
+        results.iter().map(|(result, count)| (*result, *count)).collect()
+    }
 }
 
 impl Default for DeploymentMetrics {
@@ -79,6 +103,7 @@ impl Default for DeploymentMetrics {
             results: Results::default(),
             request_seconds: Histogram::new(BUCKETS),
             upstream_seconds: Histogram::new(BUCKETS),
+            mirrored: Mirrored { results: Mutex::default(), seconds: Histogram::new(BUCKETS) },
         }
     }
 }
@@ -97,9 +122,15 @@ impl Collector {
     }
 }
 
-/// The labels that every series has.
-fn labels<'a>(endpoint: &'a str, namespace: &'a str, deployment: &'a str) -> [(&'static str, &'a str); 3] {
-    [("namespace", namespace), ("endpoint", endpoint), ("deployment", deployment)]
+/// The labels that every series has: endpoint, and deployment where it is known.
+type Labels<'a> = [(&'static str, Cow<'a, str>); 3];
+
+fn labels<'a>(endpoint: &'a Endpoint, deployment: &'a str) -> Labels<'a> {
+    [
+        ("namespace", Cow::from(&endpoint.namespace)),
+        ("endpoint", Cow::from(&endpoint.name)),
+        ("deployment", Cow::from(deployment)),
+    ]
 }
 
 /// The endpoints of the table, in the order of their names.
@@ -109,89 +140,149 @@ fn sorted(gateway: &Gateway) -> Vec<Arc<Endpoint>> {
     endpoints
 }
 
+/// Each deployment with its labels.
+fn deployments(endpoints: &[Arc<Endpoint>]) -> impl Iterator<Item = (Labels<'_>, &Deployment)> {
+    endpoints.iter().flat_map(|endpoint| {
+        endpoint.deployments.iter().map(|deployment| (labels(endpoint, &deployment.name), &**deployment))
+    })
+}
+
+/// Series of counters, by their labels beside those that every series has.
+fn counter<'a, const N: usize>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    series: impl Iterator<Item = (Labels<'a>, [(&'static str, String); N], u64)>,
+) -> fmt::Result {
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for (labels, more, count) in series {
+        let more = more.into_iter().map(|(name, value)| (name, Cow::from(value)));
+        let labels: Vec<_> = labels.into_iter().chain(more).collect();
+        family.encode_family(&labels)?.encode_counter(&count, None::<&Exemplar<NoLabelSet, f64>>)?;
+    }
+    Ok(())
+}
+
+fn histogram<'a>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    series: impl Iterator<Item = (Labels<'a>, &'a Histogram)>,
+) -> fmt::Result {
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
+    for (labels, histogram) in series {
+        histogram.encode(family.encode_family(&labels)?)?;
+    }
+    Ok(())
+}
+
+fn gauge<'a>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    series: impl Iterator<Item = (Labels<'a>, usize)>,
+) -> fmt::Result {
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    for (labels, value) in series {
+        family.encode_family(&labels)?.encode_gauge(&value)?;
+    }
+    Ok(())
+}
+
 impl Collect for Collector {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
         let endpoints = sorted(&self.gateway);
-        let deployments = || {
-            endpoints
-                .iter()
-                .flat_map(|endpoint| endpoint.deployments.iter().map(move |deployment| (endpoint, deployment)))
-        };
-        let results = || {
-            let unknown = (labels("", "", ""), &*self.gateway.unknown);
-            let endpoints =
-                endpoints.iter().map(|endpoint| (labels(&endpoint.name, &endpoint.namespace, ""), &*endpoint.results));
-            let deployments = deployments().map(|(endpoint, deployment)| {
-                (labels(&endpoint.name, &endpoint.namespace, &deployment.name), &deployment.metrics.results)
-            });
-            std::iter::once(unknown).chain(endpoints).chain(deployments)
-        };
+        self.results(&mut encoder, &endpoints)?;
+        durations(&mut encoder, &endpoints)?;
+        mirrors(&mut encoder, &endpoints)?;
+        instances(&mut encoder, &endpoints)
+    }
+}
 
-        let mut family = encoder.encode_descriptor(
+impl Collector {
+    fn results(&self, encoder: &mut DescriptorEncoder<'_>, endpoints: &[Arc<Endpoint>]) -> fmt::Result {
+        let results = || {
+            let nowhere = ["namespace", "endpoint", "deployment"].map(|name| (name, Cow::from("")));
+            let endpoints_results = endpoints.iter().map(|endpoint| (labels(endpoint, ""), &*endpoint.results));
+            std::iter::once((nowhere, &*self.gateway.unknown))
+                .chain(endpoints_results)
+                .chain(deployments(endpoints).map(|(labels, deployment)| (labels, &deployment.metrics.results)))
+        };
+        let requests = results().flat_map(|(labels, results)| {
+            results.counts().into_iter().map(move |((code, model_code), count)| {
+                let model_code = if model_code == 0 { String::new() } else { model_code.to_string() };
+                (labels.clone(), [("code", code.to_string()), ("model_code", model_code)], count)
+            })
+        });
+        counter(
+            encoder,
             "mooring_gateway_requests",
             "Requests answered, by the code of the answer and of the model (empty without one)",
-            None,
-            MetricType::Counter,
+            requests,
         )?;
-        for ([namespace, endpoint, deployment], results) in results() {
-            for ((code, model_code), count) in results.counts() {
-                let (code, model_code) =
-                    (code.to_string(), if model_code == 0 { String::new() } else { model_code.to_string() });
-                let labels =
-                    [namespace, endpoint, deployment, ("code", code.as_str()), ("model_code", model_code.as_str())];
-                family.encode_family(&labels.as_slice())?.encode_counter(&count, None::<&Exemplar<NoLabelSet, f64>>)?;
-            }
-        }
-
-        let mut family = encoder.encode_descriptor(
-            "mooring_gateway_rejected",
-            "Requests that the gateway itself refused, by reason",
-            None,
-            MetricType::Counter,
-        )?;
-        for ([namespace, endpoint, deployment], results) in results() {
-            for (reason, count) in results.refusals() {
-                let labels = [namespace, endpoint, deployment, ("reason", reason)];
-                family.encode_family(&labels.as_slice())?.encode_counter(&count, None::<&Exemplar<NoLabelSet, f64>>)?;
-            }
-        }
-
-        let mut histogram = |name, help, of: fn(&Deployment) -> &Histogram| {
-            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
-            for (endpoint, deployment) in deployments() {
-                let labels = labels(&endpoint.name, &endpoint.namespace, &deployment.name);
-                of(deployment).encode(family.encode_family(&labels)?)?;
-            }
-            Ok(())
-        };
-        histogram(
-            "mooring_gateway_request_duration_seconds",
-            "Seconds from the head of a request to the end of its answer",
-            |deployment| &deployment.metrics.request_seconds,
-        )?;
-        histogram(
-            "mooring_gateway_upstream_duration_seconds",
-            "Seconds that instances took to the head of their answer",
-            |deployment| &deployment.metrics.upstream_seconds,
-        )?;
-
-        let mut gauge = |name, help, of: fn(&Deployment) -> usize| {
-            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-            for (endpoint, deployment) in deployments() {
-                let labels = labels(&endpoint.name, &endpoint.namespace, &deployment.name);
-                let mut metric: MetricEncoder = family.encode_family(&labels)?;
-                metric.encode_gauge(&of(deployment))?;
-            }
-            Ok::<_, fmt::Error>(())
-        };
-        gauge("mooring_gateway_in_flight_requests", "Requests that instances work on", |deployment| {
-            deployment.backend.own_in_flight()
-        })?;
-        gauge("mooring_gateway_queued_requests", "Requests that wait for a free instance", |deployment| {
-            deployment.backend.waiting()
-        })?;
-        gauge("mooring_gateway_ready_instances", "Instances that may get requests", |deployment| {
-            deployment.backend.ready().len()
-        })
+        let refusals = results().flat_map(|(labels, results)| {
+            let refusals = results.refusals().into_iter();
+            refusals.map(move |(reason, count)| (labels.clone(), [("reason", reason.to_owned())], count))
+        });
+        counter(encoder, "mooring_gateway_rejected", "Requests that the gateway itself refused, by reason", refusals)
     }
+}
+
+fn durations(encoder: &mut DescriptorEncoder<'_>, endpoints: &[Arc<Endpoint>]) -> fmt::Result {
+    histogram(
+        encoder,
+        "mooring_gateway_request_duration_seconds",
+        "Seconds from the head of a request to the end of its answer",
+        deployments(endpoints).map(|(labels, deployment)| (labels, &deployment.metrics.request_seconds)),
+    )?;
+    histogram(
+        encoder,
+        "mooring_gateway_upstream_duration_seconds",
+        "Seconds that instances took to the head of their answer",
+        deployments(endpoints).map(|(labels, deployment)| (labels, &deployment.metrics.upstream_seconds)),
+    )
+}
+
+/// Only of deployments that were a mirror.
+fn mirrors(encoder: &mut DescriptorEncoder<'_>, endpoints: &[Arc<Endpoint>]) -> fmt::Result {
+    let mirrors: Vec<_> = deployments(endpoints)
+        .map(|(labels, deployment)| (labels, &deployment.metrics.mirrored, deployment.metrics.mirrored.counts()))
+        .filter(|(_, _, counts)| !counts.is_empty())
+        .collect();
+    let requests = mirrors.iter().flat_map(|(labels, _, counts)| {
+        counts.iter().map(|(result, count)| (labels.clone(), [("result", (*result).to_owned())], *count))
+    });
+    counter(
+        encoder,
+        "mooring_gateway_mirrored_requests",
+        "Copies of requests that a mirror deployment got, by how they ended",
+        requests,
+    )?;
+    histogram(
+        encoder,
+        "mooring_gateway_mirrored_request_duration_seconds",
+        "Seconds from the head of a copied request to the end of its answer",
+        mirrors.iter().map(|(labels, mirrored, _)| (labels.clone(), &mirrored.seconds)),
+    )
+}
+
+fn instances(encoder: &mut DescriptorEncoder<'_>, endpoints: &[Arc<Endpoint>]) -> fmt::Result {
+    gauge(
+        encoder,
+        "mooring_gateway_in_flight_requests",
+        "Requests that instances work on",
+        deployments(endpoints).map(|(labels, deployment)| (labels, deployment.backend.own_in_flight())),
+    )?;
+    gauge(
+        encoder,
+        "mooring_gateway_queued_requests",
+        "Requests that wait for a free instance",
+        deployments(endpoints).map(|(labels, deployment)| (labels, deployment.backend.waiting())),
+    )?;
+    gauge(
+        encoder,
+        "mooring_gateway_ready_instances",
+        "Instances that may get requests",
+        deployments(endpoints).map(|(labels, deployment)| (labels, deployment.backend.ready().len())),
+    )
 }

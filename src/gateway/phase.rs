@@ -12,6 +12,8 @@ pub mod choose;
 
 pub mod forward;
 
+pub mod mirror;
+
 pub mod answer;
 
 use std::sync::Arc;
@@ -68,9 +70,13 @@ async fn walk(
             Err(refusal) => return Err(refusal),
         }
     };
-    let wish = Wish::of(&mut parts, &incoming);
+    let (pinned, wish) = (pin.is_some(), Wish::of(&mut parts, &incoming));
     identify::clean(&mut parts.headers);
-    let body = RequestBody::new(incoming, endpoint.max_request_bytes, Arc::clone(&record.upload));
+    let mut body = RequestBody::new(incoming, endpoint.max_request_bytes, Arc::clone(&record.upload));
+    // A conversation can't be held with two.
+    if !pinned && wish.is_none() {
+        mirror::mirror(pool, &endpoint, &parts, path.as_ref(), &mut body, caller, record);
+    }
     let (request, scoring) = forward::request(parts, body, path.as_ref(), &deployment, caller, wish.as_ref())?;
     let response = forward::forward(pool, &deployment, slot, request, caller.point, record).await?;
     Ok(Answer { response, deployment, scoring, max_response_bytes: endpoint.max_response_bytes, wish })

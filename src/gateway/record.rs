@@ -10,6 +10,7 @@ use hyper::{Method, Version};
 use super::Gateway;
 use super::access_log::Line;
 use super::body::{BodyError, Upload};
+use super::phase::mirror;
 use super::table::{Deployment, Endpoint};
 
 /// Characters of the caller's name that are kept.
@@ -35,11 +36,13 @@ pub struct Record {
     sent: u64,
     complete: bool,
     cut: Option<String>,
+    /// How it ended, of the copy for a mirror.
+    copy: Option<&'static str>,
     /// Only when there is an access log.
     asked: Option<Box<Asked>>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Asked {
     method: Method,
     path: String,
@@ -78,8 +81,43 @@ impl Record {
             sent: 0,
             complete: false,
             cut: None,
+            copy: None,
             asked,
         }
+    }
+
+    /// Opens the account of a copy of this request, for the mirror `deployment`.
+    #[must_use]
+    pub fn copy(&self, deployment: &Arc<Deployment>) -> Self {
+        Self {
+            gateway: Arc::clone(&self.gateway),
+            started: Instant::now(),
+            upload: Arc::default(),
+            endpoint: self.endpoint.clone(),
+            deployment: Some(Arc::clone(deployment)),
+            code: 0,
+            model_code: None,
+            refusal: None,
+            queued: None,
+            upstream_started: None,
+            upstream_answered: None,
+            sent: 0,
+            complete: false,
+            cut: None,
+            copy: Some(mirror::ABORTED),
+            asked: self.asked.clone(),
+        }
+    }
+
+    /// Whether this is about a copy, whose answer nobody waits for.
+    #[must_use]
+    pub const fn is_copy(&self) -> bool {
+        self.copy.is_some()
+    }
+
+    /// Notes how the copy ended.
+    pub const fn copy_ended(&mut self, result: &'static str) {
+        self.copy = Some(result);
     }
 
     /// Notes our id of the request and the caller's.
@@ -184,12 +222,13 @@ impl Record {
                 _ => "HTTP/1.1",
             },
             response_code: self.code,
-            response_code_reason: match (&self.cut, self.refusal, self.complete) {
+            response_code_reason: match (&self.cut, self.refusal.or(self.copy), self.complete) {
                 (Some(cut), ..) => cut,
                 (None, Some(refusal), _) => refusal,
                 (None, None, false) => "the caller left",
                 (None, None, true) => "",
             },
+            mirrored: self.is_copy(),
             model_status_code: self.model_code,
             request_payload_size: self.upload.received(),
             response_payload_size: self.sent,
@@ -208,6 +247,11 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         let total = self.started.elapsed();
+        if let (Some(result), Some(deployment)) = (self.copy, &self.deployment) {
+            deployment.metrics.mirrored.count(result, total);
+            self.log(total);
+            return;
+        }
         if self.code == 0 {
             self.code = CALLER_GONE;
         }

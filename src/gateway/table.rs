@@ -66,8 +66,19 @@ pub struct Endpoint {
     pub max_response_bytes: u64,
     /// All deployments, those without weight too.
     pub deployments: Vec<Arc<Deployment>>,
+    /// Where copies of requests go.
+    pub mirror: Option<Mirror>,
     /// Results of requests that reached no deployment.
     pub results: Arc<Results>,
+}
+
+/// A deployment that gets copies of requests.
+#[derive(Debug)]
+pub struct Mirror {
+    /// Percent of the live requests that it gets.
+    pub percent: u32,
+    /// The deployment; without live traffic of its own.
+    pub deployment: Arc<Deployment>,
 }
 
 /// How callers of an endpoint are authenticated.

@@ -13,6 +13,7 @@ const DIGEST: &str = "ad44dc8e51cfbfa55e81ddbb626b466241069045066846e7e4cd096131
 pub struct Deployment {
     pub name: &'static str,
     pub weight: u32,
+    pub mirror: u32,
     pub scoring_path: &'static str,
     pub timeout_ms: u32,
     pub concurrent: u32,
@@ -26,6 +27,7 @@ impl Deployment {
         Self {
             name,
             weight,
+            mirror: 0,
             scoring_path: "/predict",
             timeout_ms: 10_000,
             concurrent: 100,
@@ -62,12 +64,13 @@ impl Endpoint {
         let mut routes = String::new();
         let mut instances = String::new();
         for deployment in deployments {
-            let Deployment { name, weight, scoring_path, timeout_ms, concurrent, queue_ms, app_protocol, .. } =
-                deployment;
+            let Deployment {
+                name, weight, mirror, scoring_path, timeout_ms, concurrent, queue_ms, app_protocol, ..
+            } = deployment;
             write!(
                 routes,
                 "
-      - {{name: {name}, weight: {weight}, mirror: 0, service: iris-{name}, port: 1, scoringPath: {scoring_path},
+      - {{name: {name}, weight: {weight}, mirror: {mirror}, service: iris-{name}, port: 1, scoringPath: {scoring_path},
          requestTimeoutMs: {timeout_ms}, maxConcurrentRequestsPerInstance: {concurrent}, maxQueueWaitMs: {queue_ms}, appProtocol: {app_protocol},
          instances: 1}}"
             )

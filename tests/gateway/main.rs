@@ -8,6 +8,7 @@ mod conformance;
 mod connections;
 mod documents;
 mod http2;
+mod mirror;
 mod model;
 mod process;
 mod rate;

@@ -129,6 +129,13 @@ impl Gateway {
         wire::exchange(self.address, wire::request(method, path, headers, body)).await
     }
 
+    /// The most memory that it ever had, in KiB.
+    pub fn peak_memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id().unwrap())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     /// Asks the process to end.
     pub fn terminate(&self) {
         let id = self.child.id().unwrap().to_string();
@@ -153,14 +160,28 @@ impl Gateway {
         let series = text
             .lines()
             .filter(|line| line.split('{').next() == Some(name) && labels.iter().all(|label| line.contains(label)));
-        series.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+        // A sum of nothing is -0.
+        series.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).fold(0.0, |sum, value| sum + value)
+    }
+
+    /// The same, of a metric that counts.
+    pub async fn count(&self, name: &str, labels: &[&str]) -> usize {
+        format!("{:.0}", self.metric(name, labels).await).parse().unwrap()
+    }
+
+    /// Waits until a metric has counted so many.
+    pub async fn wait_for_count(&self, name: &str, labels: &[&str], count: usize) {
+        self.wait_for_metric(name, labels, u32::try_from(count).unwrap().into()).await;
     }
 
     /// Waits until a metric has a value.
     pub async fn wait_for_metric(&self, name: &str, labels: &[&str], value: f64) {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         while (self.metric(name, labels).await - value).abs() > f64::EPSILON {
-            assert!(tokio::time::Instant::now() < deadline, "{name} never became {value}");
+            let metrics = String::from_utf8(self.admin("/metrics").await.body).unwrap();
+            let series = || metrics.lines().filter(|line| line.starts_with(name)).collect::<Vec<_>>();
+            let late = tokio::time::Instant::now() >= deadline;
+            assert!(!late, "{name} {labels:?} never became {value}: {:#?}", series());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

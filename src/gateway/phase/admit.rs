@@ -28,7 +28,7 @@ pub fn size(headers: &HeaderMap, limit: u64) -> Result<(), Refusal> {
     if length.is_some_and(|length| length > limit) { Err(Refusal::PayloadTooLarge { limit }) } else { Ok(()) }
 }
 
-/// A place at an instance of `deployment` that is none of `tried`, at once or after some waiting.
+/// A place at an instance of `deployment` that is none of `tried`, at once or after some waiting; a copy does not wait.
 ///
 /// # Errors
 /// When there is no such instance, when too many wait already, or when it takes too long.
@@ -46,6 +46,10 @@ pub async fn slot(
     {
         return Ok(slot);
     }
+    let missing = if tried.is_empty() { Refusal::NotReady } else { Refusal::Connection };
+    if record.is_copy() {
+        return Err(if backend.has_untried(tried) { Refusal::TooManyPending } else { missing });
+    }
     let since = Instant::now();
     let place = backend.wait();
     let capacity = backend.capacity(limit);
@@ -56,7 +60,7 @@ pub async fn slot(
     let mut deadline = std::pin::pin!(deadline);
     loop {
         if !backend.has_untried(tried) {
-            return Err(if tried.is_empty() { Refusal::NotReady } else { Refusal::Connection });
+            return Err(missing);
         }
         let freed = place.freed();
         let mut freed = std::pin::pin!(freed);

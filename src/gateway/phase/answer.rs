@@ -236,6 +236,12 @@ fn switch(answer: Answer, mut record: Record) -> Response<AnswerBody> {
     Response::from_parts(parts, AnswerBody::none())
 }
 
+/// Whether a model's answer of this status passes as it is. `scoring` tells whether the scoring path was asked.
+#[must_use]
+pub fn is_good(scoring: bool, status: StatusCode) -> bool {
+    if scoring { status == StatusCode::OK } else { status.is_success() || status.is_redirection() }
+}
+
 fn pass_on(answer: Answer, caller: &Caller, mut record: Record) -> Response<AnswerBody> {
     let Answer { response, deployment, scoring, max_response_bytes, .. } = answer;
     let trailers = response.protocol == Protocol::Http2 && caller.protocol == Protocol::Http2;
@@ -246,8 +252,7 @@ fn pass_on(answer: Answer, caller: &Caller, mut record: Record) -> Response<Answ
     parts.version = Version::HTTP_11;
     identify::clean(&mut parts.headers);
     let model = parts.status;
-    let good = if scoring { model == StatusCode::OK } else { model.is_success() || model.is_redirection() };
-    if !good {
+    if !is_good(scoring, model) {
         parts.status = StatusCode::FAILED_DEPENDENCY;
         parts.extensions.clear();
         if let Ok(phrase) = ReasonPhrase::try_from(format!("Model Error; original-code={}", model.as_str())) {

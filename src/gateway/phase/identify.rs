@@ -30,10 +30,12 @@ pub struct Caller {
     pub request_id: HeaderValue,
     /// The caller's id of the request, cleaned.
     pub client_request_id: Option<HeaderValue>,
-    /// A random number, equally distributed, that all draws of this request are made with.
+    /// A random number, equally distributed, that the draws of a deployment and of an instance are made with.
     pub point: u32,
     /// What the caller speaks.
     pub protocol: Protocol,
+    /// Another one, independent of the first, for the draw of the mirror.
+    pub mirror_point: u32,
 }
 
 /// Gives the request its id, and takes the caller's own out of its headers.
@@ -41,12 +43,15 @@ pub fn caller(parts: &mut Parts) -> Caller {
     let id = Uuid::new_v4();
     let mut text = Uuid::encode_buffer();
     let request_id = HeaderValue::from_str(id.hyphenated().encode_lower(&mut text));
-    let [.., first, second, third, fourth] = id.into_bytes();
+    // The version and the variant, which are not random, stand between the two (RFC 9562, section 5.4).
+    let (mirror_point, _, _, node) = id.as_fields();
+    let [_, _, _, _, first, second, third, fourth] = *node;
     Caller {
         request_id: request_id.unwrap_or(HeaderValue::from_static("")),
         client_request_id: parts.headers.remove(CLIENT_REQUEST_ID).as_ref().and_then(client_request_id),
         point: u32::from_be_bytes([first, second, third, fourth]),
         protocol: if parts.version == Version::HTTP_2 { Protocol::Http2 } else { Protocol::Http1 },
+        mirror_point,
     }
 }
 

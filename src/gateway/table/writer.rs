@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use hyper::header::HeaderValue;
 use jiff::Timestamp;
 
-use super::{Auth, Deployment, Endpoint, SharedTable, Table};
+use super::{Auth, Deployment, Endpoint, Mirror, SharedTable, Table};
 use crate::api::deployment::AppProtocol;
 use crate::api::endpoint::AuthMode;
 use crate::api::endpoint_route::{EndpointRoute, RouteAuth, RouteDeployment, token_audience};
@@ -69,18 +69,24 @@ impl TableWriter {
             return;
         }
         let before = before.map(|route| Arc::clone(&route.endpoint));
-        let deployments = spec
-            .deployments
-            .into_iter()
-            .filter_map(|deployment| self.deployment(&key, deployment, before.as_deref()))
-            .map(Arc::new)
-            .collect();
+        let mut deployments = Vec::with_capacity(spec.deployments.len());
+        let mut mirror = None;
+        for deployment in spec.deployments {
+            let percent = u32::try_from(deployment.mirror.0).unwrap_or(0);
+            let Some(deployment) = self.deployment(&key, deployment, before.as_deref()).map(Arc::new) else { continue };
+            // Whoever has live traffic is no mirror, so that no copy meets its own original.
+            if percent > 0 && deployment.weight == 0 {
+                mirror = Some(Mirror { percent, deployment: Arc::clone(&deployment) });
+            }
+            deployments.push(deployment);
+        }
         let endpoint = Endpoint {
             auth: auth(&key, &spec.endpoint_name, spec.auth),
             rate: rate(spec.limits.requests_per_second, before.as_deref()),
             max_request_bytes: u64::try_from(spec.limits.max_request_bytes).unwrap_or(0),
             max_response_bytes: u64::try_from(spec.limits.max_response_bytes).unwrap_or(0),
             deployments,
+            mirror,
             results: before.map(|before| Arc::clone(&before.results)).unwrap_or_default(),
             name: spec.endpoint_name,
             namespace,
