@@ -76,7 +76,7 @@ impl Gateway {
 
     /// Serves `endpoint` from now on.
     pub async fn serve(&self, endpoint: &Endpoint) {
-        let reads = self.count("the files were read");
+        let reads = self.lines("the files were read");
         self.write(&endpoint.yaml());
         self.wait_for("the files were read", reads + 1).await;
     }
@@ -89,7 +89,7 @@ impl Gateway {
     }
 
     /// Lines of the log that have `text`.
-    pub fn count(&self, text: &str) -> usize {
+    pub fn lines(&self, text: &str) -> usize {
         self.log.borrow().iter().filter(|line| line.contains(text)).count()
     }
 

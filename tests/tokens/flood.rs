@@ -53,7 +53,7 @@ async fn a_flood_reaches_neither_the_api_server_nor_those_who_are_known() {
     assert_eq!(codes[&401], count, "each review has refused one");
     assert!(f64::from(u32::try_from(count).unwrap()) <= f64::from(STRANGERS_BURST) + by_pace, "{count} reviews");
     assert!(count < FLOOD, "{count} reviews");
-    assert_eq!(stage.gateway.count("more unknown tokens come"), 1);
+    assert_eq!(stage.gateway.lines("more unknown tokens come"), 1);
     assert!(during > 1, "nobody known came meanwhile");
     Arc::into_inner(stage).unwrap().done().await;
 }

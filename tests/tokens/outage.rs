@@ -13,7 +13,7 @@ async fn while_the_api_server_is_silent_known_tokens_pass_and_others_are_told_th
     let (during, answer) = tokio::join!(
         async {
             let mut during = Vec::new();
-            while stage.gateway.count("tokens can't be checked") == 0 {
+            while stage.gateway.lines("tokens can't be checked") == 0 {
                 during.push(stage.score(&known).await);
             }
             during
@@ -27,7 +27,7 @@ async fn while_the_api_server_is_silent_known_tokens_pass_and_others_are_told_th
     drop(silence);
     stage.until(&unknown, "the API server to speak again", is_let_in).await;
     stage.gateway.wait_for("tokens are checked again", 1).await;
-    assert_eq!(stage.gateway.count("tokens can't be checked"), 1);
+    assert_eq!(stage.gateway.lines("tokens can't be checked"), 1);
     for token in [known, unknown] {
         stage.keeps_secret(&token);
     }

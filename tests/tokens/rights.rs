@@ -34,8 +34,8 @@ async fn a_gateway_that_may_not_ask_says_which_right_it_lacks() {
         assert_eq!((answer.status, &answer.error()["code"]), (500, &"ERR_5000".into()), "{answer:?}");
         assert!(!answer.text().contains("tokenreviews"), "that is the operator's business");
     }
-    assert_eq!(stage.gateway.count("tokens can't be checked"), 1);
-    assert_eq!(stage.gateway.count("may not create tokenreviews.authentication.k8s.io"), 1);
+    assert_eq!(stage.gateway.lines("tokens can't be checked"), 1);
+    assert_eq!(stage.gateway.lines("may not create tokenreviews.authentication.k8s.io"), 1);
     stage.allow_reviews().await;
     stage.until(&token, "the right to ask", is_let_in).await;
     stage.gateway.wait_for("tokens are checked again", 1).await;
