@@ -6,9 +6,11 @@
 pub mod access_log;
 pub mod backend;
 pub mod body;
+pub mod bounded;
 pub mod connection;
 pub mod listen;
 pub mod metrics;
+pub mod patient;
 pub mod peers;
 pub mod phase;
 pub mod protocol;

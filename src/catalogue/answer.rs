@@ -31,6 +31,7 @@ answers! {
     DEPLOYMENT_NOT_FOUND "DeploymentNotFound" 404 None, "Name a deployment of the endpoint in the header azureml-model-deployment, or leave it out.";
     NO_TRAFFIC "NoTraffic" 404 None, "Give a deployment a share in the endpoint's spec.traffic.";
     REQUEST_TIMEOUT "RequestTimeout" 408 None, "Make the model faster, or raise requestSettings.requestTimeoutMs.";
+    REQUEST_BODY_TIMEOUT "RequestBodyTimeout" 408 None, "Send the request body without long pauses.";
     PAYLOAD_TOO_LARGE "PayloadTooLarge" 413 None, "Send less, or raise the endpoint's limits.maxRequestBytes.";
     MODEL_CONNECTION_FAILED "ModelConnectionFailed" 424 Some("Model Error; original-code=0"), "Read the log of the inference server: it broke the connection.";
     MODEL_NOT_READY "ModelNotReady" 424 Some("Model Error; original-code=0"), "Try again later; look at the deployment's status.";

@@ -14,6 +14,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep};
 
 use super::backend::Slot;
+use super::patient::Turn;
 use super::phase::identify;
 use super::record::Record;
 use super::upstream::{Pool, Upstream};
@@ -58,6 +59,7 @@ pub enum BodyError {
 pub struct Upload {
     received: AtomicU64,
     complete: AtomicBool,
+    awaited: AtomicBool,
     exceeded: AtomicBool,
     broken: AtomicBool,
 }
@@ -84,6 +86,12 @@ impl Upload {
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.complete.load(Ordering::Relaxed)
+    }
+
+    /// Whether more of it is wanted, and it is the caller that does not send it.
+    #[must_use]
+    pub fn is_awaited(&self) -> bool {
+        self.awaited.load(Ordering::Relaxed)
     }
 
     /// Whether the body was over its limit.
@@ -154,7 +162,9 @@ impl RequestBody {
 
     fn poll_caller(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         while let Source::Caller(incoming) = &mut self.source {
-            match ready!(Pin::new(&mut *incoming).poll_frame(context)) {
+            let frame = Pin::new(&mut *incoming).poll_frame(context);
+            self.upload.awaited.store(frame.is_pending(), Ordering::Relaxed);
+            match ready!(frame) {
                 None => self.end(),
                 Some(Err(error)) => {
                     self.upload.broken.store(true, Ordering::Relaxed);
@@ -402,6 +412,8 @@ pub struct AnswerBody {
     content: Content,
     /// None when the account is closed elsewhere.
     record: Option<Record>,
+    /// The caller's turn on its connection.
+    turn: Option<Turn>,
     /// Why it broke off, until the caller's connection has heard it.
     broken: Option<BodyError>,
 }
@@ -416,19 +428,24 @@ impl AnswerBody {
     /// An answer of our own.
     #[must_use]
     pub fn own(text: impl Into<Bytes>, record: Record) -> Self {
-        Self { content: Content::Own(Full::new(text.into())), record: Some(record), broken: None }
+        Self { content: Content::Own(Full::new(text.into())), record: Some(record), turn: None, broken: None }
+    }
+
+    /// Ends `turn` with the body.
+    pub fn hold(&mut self, turn: Turn) {
+        self.turn = Some(turn);
     }
 
     /// No body, of an answer whose account is closed elsewhere.
     #[must_use]
     pub fn none() -> Self {
-        Self { content: Content::Own(Full::default()), record: None, broken: None }
+        Self { content: Content::Own(Full::default()), record: None, turn: None, broken: None }
     }
 
     /// The answer of an instance.
     #[must_use]
     pub const fn instance(body: InstanceBody, record: Record) -> Self {
-        Self { content: Content::Instance(body), record: Some(record), broken: None }
+        Self { content: Content::Instance(body), record: Some(record), turn: None, broken: None }
     }
 }
 

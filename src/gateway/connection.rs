@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
-use hyper::{Request, Response, server};
+use hyper::{Request, Response, StatusCode, server};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -16,11 +16,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::Gateway;
 use super::body::AnswerBody;
+use super::patient::{Patient, Turns};
 use super::phase;
 use super::protocol::Protocol;
 use super::upstream::Pool;
 
-/// How long a connection may be idle, and how long the head of a request may take. Longer than the callers' own
+/// How long a connection may be idle. Longer than the callers' own
 /// pools keep one (mostly 60 seconds), or else they would meet a closing connection.
 const IDLE: Duration = Duration::from_secs(90);
 /// What an HTTP/2 connection opens with (RFC 9113, 3.4). No request of HTTP/1 begins with its first three bytes.
@@ -29,6 +30,9 @@ const PREFACE: &[u8] = b"PRI";
 const PREFACE_PAUSE: Duration = Duration::from_millis(20);
 /// The longest that the beginning of the preface may take.
 const PREFACE_TIME: Duration = Duration::from_secs(5);
+/// The longest head of an HTTP/1 request, in bytes, what is read ahead of a body, and what waits for a slow caller. An
+/// answer to a longer head is 431; nginx takes 32 KiB, Envoy 60.
+const BUFFER: usize = 32 << 10;
 /// Requests that a caller may have open on one HTTP/2 connection, as in nginx and Envoy's advice for edges.
 const MAX_STREAMS: u32 = 128;
 /// The longest head of an HTTP/2 request, in bytes after decompression; what hyper allows a head of HTTP/1.
@@ -96,9 +100,26 @@ where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Service<Request<Incoming>, Response = Response<AnswerBody>, Error = Infallible>,
 {
+    let turns = Arc::new(Turns::default());
+    let stream = Patient::new(stream, Arc::clone(&turns));
+    let service = service_fn(move |request| {
+        let turn = turns.begin();
+        let answer = service.call(request);
+        async move {
+            let mut answer = answer.await?;
+            if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+                turn.stay();
+            } else {
+                answer.body_mut().hold(turn);
+            }
+            Ok::<_, Infallible>(answer)
+        }
+    });
     let connection = server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(IDLE)
+        .max_buf_size(BUFFER)
+        .max_header_size(BUFFER)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut connection = pin!(connection);
@@ -132,7 +153,7 @@ where
         .max_send_buf_size(SEND_BUFFER)
         .keep_alive_interval(PING)
         .keep_alive_timeout(PONG)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Patient::of_many(stream)), service);
     let mut connection = pin!(connection);
     tokio::select! {
         biased;

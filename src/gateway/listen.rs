@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +17,9 @@ use super::upstream::Pool;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 4096;
+/// Bytes of an answer that the system keeps beyond what is on its way to the caller. Without this it is up to 4 MiB for
+/// each caller that reads slowly, which counts as memory of the container.
+const UNSENT: u32 = 128 << 10;
 /// Pause after a failed accept, so that a shortage of descriptors is no busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -34,7 +38,10 @@ pub fn bind(address: SocketAddr, count: usize) -> io::Result<(Vec<std::net::TcpL
             socket.set_reuseaddr(true)?;
             socket.set_reuseport(true)?;
             socket.bind(address)?;
-            socket.listen(BACKLOG)?.into_std()
+            let listener = socket.listen(BACKLOG)?.into_std()?;
+            // What is accepted inherits it.
+            SockRef::from(&listener).set_tcp_notsent_lowat(UNSENT)?;
+            Ok(listener)
         })
         .collect::<io::Result<_>>()?;
     Ok((sockets, address))

@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 use tokio_util::task::TaskTracker;
 
 use super::body::RequestBody;
+use super::bounded::{Allowance, Bounded};
 use super::protocol::Protocol;
 
 /// How long an unused connection is kept. Below the two seconds after which gunicorn closes its side: a request that
@@ -75,6 +76,7 @@ enum Link {
         sender: http1::SendRequest<RequestBody>,
         /// None once it has ended.
         connection: Option<Driver>,
+        allowance: Allowance,
     },
     /// A place on a connection that all requests of the thread share, driven by a task.
     Http2(http2::SendRequest<RequestBody>),
@@ -100,12 +102,13 @@ impl Upstream {
         let stream = tokio::time::timeout(patience, TcpStream::connect(address));
         let stream = stream.await.map_err(|_| ConnectError::Timeout { address, patience })?.map_err(connect)?;
         stream.set_nodelay(true).map_err(connect)?;
-        let stream = TokioIo::new(stream);
         let handshake = |source| ConnectError::Handshake { address, source };
         let link = match protocol {
             Protocol::Http1 => {
-                let (sender, connection) = http1::Builder::new().handshake(stream).await.map_err(handshake)?;
-                Link::Http1 { sender, connection: Some(Box::pin(connection.with_upgrades())) }
+                let (stream, allowance) = Bounded::new(stream);
+                let (sender, connection) =
+                    http1::Builder::new().handshake(TokioIo::new(stream)).await.map_err(handshake)?;
+                Link::Http1 { sender, connection: Some(Box::pin(connection.with_upgrades())), allowance }
             }
             Protocol::Http2 => {
                 let (sender, connection) = http2::Builder::new(TokioExecutor::new())
@@ -114,7 +117,7 @@ impl Upstream {
                     .initial_connection_window_size(CONNECTION_WINDOW)
                     .keep_alive_interval(PING)
                     .keep_alive_timeout(PONG)
-                    .handshake(stream)
+                    .handshake(TokioIo::new(stream))
                     .await
                     .map_err(handshake)?;
                 tokio::spawn(async move {
@@ -156,13 +159,16 @@ impl Upstream {
         request: Request<RequestBody>,
     ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
         match &mut self.link {
-            Link::Http1 { sender, connection } => {
+            Link::Http1 { sender, connection, allowance } => {
+                allowance.head();
                 let mut response = std::pin::pin!(sender.try_send_request(request));
-                std::future::poll_fn(|context| {
+                let answer = std::future::poll_fn(|context| {
                     poll(connection, context);
                     response.as_mut().poll(context)
-                })
-                .await
+                });
+                let answer = answer.await;
+                allowance.body();
+                answer
             }
             Link::Http2(sender) => sender.try_send_request(request).await,
         }
@@ -172,7 +178,7 @@ impl Upstream {
     fn is_usable(&mut self) -> bool {
         self.drive(&mut Context::from_waker(Waker::noop()));
         match &self.link {
-            Link::Http1 { sender, connection } => connection.is_some() && sender.is_ready(),
+            Link::Http1 { sender, connection, .. } => connection.is_some() && sender.is_ready(),
             Link::Http2(sender) => !sender.is_closed(),
         }
     }

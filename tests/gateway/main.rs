@@ -7,6 +7,7 @@ mod concurrency;
 mod conformance;
 mod connections;
 mod documents;
+mod hostile;
 mod http2;
 mod mirror;
 mod model;

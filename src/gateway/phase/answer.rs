@@ -49,6 +49,8 @@ pub enum Refusal {
     NoTraffic,
     /// The model took too long.
     Timeout,
+    /// The caller sent nothing of its body for too long.
+    BodyTimeout,
     /// The request body is over the limit.
     PayloadTooLarge {
         /// The limit, in bytes.
@@ -86,6 +88,7 @@ impl Refusal {
             Self::DeploymentNotFound => &catalogue::DEPLOYMENT_NOT_FOUND,
             Self::NoTraffic => &catalogue::NO_TRAFFIC,
             Self::Timeout => &catalogue::REQUEST_TIMEOUT,
+            Self::BodyTimeout => &catalogue::REQUEST_BODY_TIMEOUT,
             Self::PayloadTooLarge { .. } => &catalogue::PAYLOAD_TOO_LARGE,
             Self::Connection => &catalogue::MODEL_CONNECTION_FAILED,
             Self::NotReady => &catalogue::MODEL_NOT_READY,
@@ -124,6 +127,7 @@ impl Refusal {
                 }
                 None => "The model took too long.".to_owned(),
             },
+            Self::BodyTimeout => "The request body did not come; the model was not to blame.".to_owned(),
             Self::PayloadTooLarge { limit } => {
                 format!("The request body is larger than the endpoint's limit of {limit} bytes.")
             }
@@ -164,7 +168,7 @@ pub fn answer(
 ) -> Response<AnswerBody> {
     let outcome = outcome.and_then(framed).and_then(within_limit).and_then(asked_for);
     // Where a next request begins can't be known then.
-    let lost = matches!(outcome, Err(Refusal::BadRequest(_) | Refusal::BadBody));
+    let lost = matches!(outcome, Err(Refusal::BadRequest(_) | Refusal::BadBody | Refusal::BodyTimeout));
     let mut response = match outcome {
         Ok(answer) if answer.response.response.status() == StatusCode::SWITCHING_PROTOCOLS => switch(answer, record),
         Ok(answer) => pass_on(answer, caller, record),

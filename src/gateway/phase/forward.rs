@@ -1,5 +1,6 @@
 //! The request on its way to an instance and the head of the answer back.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use super::admit;
 use super::answer::Refusal;
 use super::identify::{CLIENT_REQUEST_ID, Caller, REQUEST_ID};
 use crate::gateway::backend::{Instance, Slot};
-use crate::gateway::body::{InstanceBody, RequestBody};
+use crate::gateway::body::{InstanceBody, RequestBody, Upload};
 use crate::gateway::protocol::Protocol;
 use crate::gateway::record::Record;
 use crate::gateway::table::Deployment;
@@ -27,6 +28,8 @@ use crate::gateway::upstream::{Pool, Upstream};
 const SCORE: &str = "/score";
 /// Instances that are tried before the caller hears of it.
 const ATTEMPTS: usize = 3;
+/// How long a caller may send nothing of its body, to twice that: it holds a place at an instance meanwhile.
+const BODY_SILENCE: Duration = Duration::from_secs(10);
 /// The longest that an instance counts as busy with a request whose caller has long got its 408.
 const LINGER: Duration = Duration::from_mins(10);
 
@@ -44,7 +47,7 @@ pub struct Begun {
     /// The longest silence.
     pub patience: Duration,
     /// The timer of the request, to be used again.
-    pub timer: std::pin::Pin<Box<Sleep>>,
+    pub timer: Pin<Box<Sleep>>,
     /// Whether the instance speaks HTTP/2.
     pub protocol: Protocol,
 }
@@ -157,7 +160,10 @@ pub async fn forward(
 ) -> Result<Begun, Refusal> {
     record.forwarding();
     let patience = deployment.request_timeout;
-    let mut timer = Box::pin(tokio::time::sleep_until(Instant::now() + patience));
+    let begin = Instant::now();
+    let deadline = begin + patience;
+    let mut timer = Box::pin(tokio::time::sleep_until(deadline.min(begin + BODY_SILENCE)));
+    let upload = Arc::clone(&record.upload);
     let mut tried: Vec<Arc<Instance>> = Vec::new();
     loop {
         let address = slot.instance().address.socket(deployment.port);
@@ -172,7 +178,7 @@ pub async fn forward(
         let connected = tokio::select! {
             biased;
             connected = connecting => connected,
-            () = timer.as_mut() => return Err(Refusal::Timeout),
+            late = late(timer.as_mut(), deadline, &upload) => return Err(late),
         };
         let mut upstream = match connected {
             Ok(upstream) => {
@@ -191,16 +197,17 @@ pub async fn forward(
             let answer = upstream.send(request).await;
             (answer, upstream)
         });
+        // The timer comes first: where an instance sends without a pause, what comes second never has its turn.
         let (answer, upstream) = tokio::select! {
             biased;
-            sent = sending.as_mut() => sent,
-            () = timer.as_mut() => {
+            late = late(timer.as_mut(), deadline, &upload) => {
                 // An instance that has all of the request goes on working on it, whoever waits or not.
                 if record.upload.is_complete() {
                     tokio::spawn(linger(sending, slot, Arc::clone(pool), deployment.protocol));
                 }
-                return Err(Refusal::Timeout);
+                return Err(late);
             }
+            sent = sending.as_mut() => sent,
         };
         let mut error = match answer {
             Ok(response) => {
@@ -222,12 +229,33 @@ pub async fn forward(
         let error = error.into_error();
         request = unsent.or_else(|| again.map(Again::request)).ok_or_else(|| {
             tracing::debug!(%address, %error, "the connection broke after the request was sent");
+            // Whoever breaks its connections has the fewest requests outstanding, and would get them all.
+            slot.instance().avoid();
             Refusal::Connection
         })?;
         // On a reused connection the instance has only closed what it did not use; a new one to it may well do.
         if !reused {
             slot = another(deployment, slot, &mut tried, point, record, &error).await?;
         }
+    }
+}
+
+/// Resolves at `deadline`, or when a caller has sent nothing of its body for some time. `timer` is set no more often than
+/// that.
+async fn late(mut timer: Pin<&mut Sleep>, deadline: Instant, upload: &Upload) -> Refusal {
+    let mut before = None;
+    loop {
+        timer.as_mut().await;
+        let now = Instant::now();
+        let received = upload.is_awaited().then(|| upload.received());
+        if received.is_some() && (received == before || deadline <= now) {
+            return Refusal::BodyTimeout;
+        }
+        if deadline <= now {
+            return Refusal::Timeout;
+        }
+        before = received;
+        timer.as_mut().reset(deadline.min(now + BODY_SILENCE));
     }
 }
 
