@@ -21,6 +21,7 @@ pub struct Group {
 pub struct Settings {
     pub weight: u32,
     pub max_bytes: u32,
+    pub requests_per_second: u32,
     pub timeout_ms: u32,
     pub concurrent: u32,
     pub queue_ms: u32,
@@ -35,6 +36,7 @@ impl Default for Settings {
         Self {
             weight: 100,
             max_bytes: 1_000_000,
+            requests_per_second: 1_000_000,
             timeout_ms: 60_000,
             concurrent: 100,
             queue_ms: 60_000,
