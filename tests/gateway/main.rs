@@ -16,6 +16,7 @@ mod rate;
 mod roll;
 mod routing;
 mod smuggling;
+mod split;
 mod statuses;
 mod streaming;
 mod strict;
