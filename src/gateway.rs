@@ -8,6 +8,7 @@ pub mod backend;
 pub mod body;
 pub mod bounded;
 pub mod connection;
+pub mod cors;
 pub mod listen;
 pub mod metrics;
 pub mod patient;

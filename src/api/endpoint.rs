@@ -82,6 +82,10 @@ pub struct OnlineEndpointSpec {
     #[serde(default)]
     pub limits: EndpointLimits,
 
+    /// Which web pages of other origins may call the endpoint. Without it, what the model says of that is passed on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cors: Option<EndpointCors>,
+
     /// Whether the endpoint may be reached from outside the cluster. `Enabled` needs `ingress` as well.
     #[serde(default)]
     pub public_network_access: PublicNetworkAccess,
@@ -174,6 +178,52 @@ impl Default for EndpointLimits {
             max_request_bytes: Self::max_bytes(),
             max_response_bytes: Self::max_bytes(),
         }
+    }
+}
+
+/// Cross-origin resource sharing, in the words of the Gateway API's `HTTPCORSFilter`. The gateway itself answers
+/// preflight requests then, which have no credential.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.allowCredentials) || !self.allowCredentials || !self.allowOrigins.exists(origin, origin == '*')")
+        .message("allowCredentials needs origins by name: browsers refuse it for '*'")
+)]
+pub struct EndpointCors {
+    /// Origins such as `https://app.example.com` or `http://localhost:3000`. `https://*.example.com` stands for
+    /// all hosts below, `*` for all origins.
+    #[schemars(length(min = 1, max = 64))]
+    #[schemars(inner(
+        length(max = 260),
+        regex(pattern = r"^(\*|[a-z][-+.a-z0-9]*://(\*\.)?[a-z0-9]([-a-z0-9.]*[a-z0-9])?(:[0-9]{1,5})?)$")
+    ))]
+    pub allow_origins: Vec<String>,
+    /// Methods beside GET, HEAD and POST.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 9), inner(length(max = 32), regex(pattern = r"^(\*|[A-Z]+)$")))]
+    pub allow_methods: Vec<String>,
+    /// Request headers beside those that the endpoint itself understands, such as `Authorization`, `Content-Type` and
+    /// `azureml-model-deployment`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 256), regex(pattern = r"^(\*|[-!#$%&'+.^_`|~0-9A-Za-z]+)$")))]
+    pub allow_headers: Vec<String>,
+    /// Headers of the answer that pages may read, beside those of the gateway.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 256), regex(pattern = r"^(\*|[-!#$%&'+.^_`|~0-9A-Za-z]+)$")))]
+    pub expose_headers: Vec<String>,
+    /// Whether browsers may send cookies and client certificates. The endpoint's keys need none of that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_credentials: bool,
+    /// Seconds that a browser may remember the answer to a preflight request.
+    #[serde(default = "EndpointCors::max_age")]
+    #[schemars(range(min = 0, max = 86_400))]
+    pub max_age: i32,
+}
+
+impl EndpointCors {
+    /// What browsers take without a word (Fetch standard), and the default of the Gateway API.
+    const fn max_age() -> i32 {
+        5
     }
 }
 

@@ -4,7 +4,7 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 use super::deployment::AppProtocol;
-use super::endpoint::{AuthMode, EndpointLimits};
+use super::endpoint::{AuthMode, EndpointCors, EndpointLimits};
 use super::units::Percent;
 
 /// The longest that a gateway takes a token for good without asking again, in seconds.
@@ -42,6 +42,9 @@ pub struct EndpointRouteSpec {
     pub auth: RouteAuth,
     /// Limits of the scoring path.
     pub limits: EndpointLimits,
+    /// Which web pages of other origins may call the endpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cors: Option<EndpointCors>,
     /// All deployments of the endpoint that exist, those without weight too (a pin header reaches them).
     #[serde(default)]
     pub deployments: Vec<RouteDeployment>,

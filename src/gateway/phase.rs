@@ -23,7 +23,9 @@ use hyper::{Request, Response};
 
 use super::Gateway;
 use super::body::{self, AnswerBody, RequestBody};
+use super::cors::Visit;
 use super::record::Record;
+use super::table::Endpoint;
 use super::tunnel::Wish;
 use super::upstream::Pool;
 use answer::{Answer, Refusal};
@@ -35,21 +37,30 @@ pub async fn score(gateway: Arc<Gateway>, pool: Arc<Pool>, request: Request<Inco
     let mut record = Record::open(&gateway, &parts);
     let caller = identify::caller(&mut parts);
     record.ids(&caller.request_id, caller.client_request_id.as_ref());
-    let answer = walk(&gateway, &pool, parts, incoming, &caller, &mut record).await;
-    answer::answer(answer, &caller, record, &gateway)
+    let found = understand::understand(&parts).and_then(|()| identify::endpoint(&parts, &gateway));
+    let visit = found.as_ref().ok().and_then(|(endpoint, _)| Visit::of(endpoint, &parts));
+    if let Ok((endpoint, _)) = &found {
+        record.endpoint(endpoint);
+    }
+    let response = if visit.as_ref().is_some_and(Visit::is_preflight) {
+        answer::preflight(record)
+    } else {
+        let answer = walk(&gateway, &pool, found, parts, incoming, &caller, &mut record).await;
+        answer::answer(answer, &caller, record)
+    };
+    answer::sign(response, &caller, visit.as_ref(), &gateway)
 }
 
 async fn walk(
     gateway: &Gateway,
     pool: &Arc<Pool>,
+    found: Result<(Arc<Endpoint>, Option<String>), Refusal>,
     mut parts: hyper::http::request::Parts,
     incoming: Incoming,
     caller: &Caller,
     record: &mut Record,
 ) -> Result<Answer, Refusal> {
-    understand::understand(&parts)?;
-    let (mut endpoint, path) = identify::endpoint(&parts, gateway)?;
-    record.endpoint(&endpoint);
+    let (mut endpoint, path) = found?;
     authenticate::authenticate(&endpoint.auth, gateway.tokens.as_deref(), &mut parts.headers).await?;
     admit::rate(&endpoint.rate)?;
     if let Err(refusal) = admit::size(&parts.headers, endpoint.max_request_bytes) {

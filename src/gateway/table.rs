@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use hyper::header::HeaderValue;
 
 use super::backend::Backend;
+use super::cors;
 use super::metrics::{DeploymentMetrics, Results};
 use super::protocol::Protocol;
 use super::rate::RateLimit;
@@ -66,6 +67,8 @@ pub struct Endpoint {
     pub max_response_bytes: u64,
     /// All deployments, those without weight too.
     pub deployments: Vec<Arc<Deployment>>,
+    /// What it shares with web pages of other origins.
+    pub cors: Option<cors::Policy>,
     /// Where copies of requests go.
     pub mirror: Option<Mirror>,
     /// Results of requests that reached no deployment.

@@ -45,6 +45,8 @@ pub struct Endpoint {
     pub generation: u32,
     pub max_bytes: u32,
     pub requests_per_second: u32,
+    /// As YAML.
+    pub cors: &'static str,
     pub deployments: Vec<Deployment>,
 }
 
@@ -54,13 +56,14 @@ impl Endpoint {
             auth_mode: "Key",
             generation: 1,
             max_bytes: 1_000_000,
+            cors: "null",
             requests_per_second: 1_000_000,
             deployments: deployments.to_vec(),
         }
     }
 
     pub fn yaml(&self) -> String {
-        let Self { auth_mode, generation, max_bytes, requests_per_second, deployments } = self;
+        let Self { auth_mode, generation, max_bytes, cors, requests_per_second, deployments } = self;
         let mut routes = String::new();
         let mut instances = String::new();
         for deployment in deployments {
@@ -89,6 +92,7 @@ impl Endpoint {
     hosts: [iris.example.com]
     auth: {{mode: {auth_mode}, keyDigests: [{DIGEST}]}}
     limits: {{requestsPerSecond: {requests_per_second}, maxRequestBytes: {max_bytes}, maxResponseBytes: {max_bytes}}}
+    cors: {cors}
     deployments: {routes}
 instances: {instances}
 "

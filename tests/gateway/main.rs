@@ -6,6 +6,7 @@ mod certificates;
 mod concurrency;
 mod conformance;
 mod connections;
+mod cors;
 mod documents;
 mod hostile;
 mod http2;

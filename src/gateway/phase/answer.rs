@@ -19,6 +19,7 @@ use super::understand;
 use crate::catalogue::answer::{self as catalogue, Answer as Row};
 use crate::gateway::Gateway;
 use crate::gateway::body::AnswerBody;
+use crate::gateway::cors::Visit;
 use crate::gateway::protocol::Protocol;
 use crate::gateway::record::Record;
 use crate::gateway::table::{Auth, Deployment, Endpoint};
@@ -160,12 +161,7 @@ pub struct Answer {
 
 /// Makes the answer.
 #[must_use]
-pub fn answer(
-    outcome: Result<Answer, Refusal>,
-    caller: &Caller,
-    mut record: Record,
-    gateway: &Gateway,
-) -> Response<AnswerBody> {
+pub fn answer(outcome: Result<Answer, Refusal>, caller: &Caller, mut record: Record) -> Response<AnswerBody> {
     let outcome = outcome.and_then(framed).and_then(within_limit).and_then(asked_for);
     // Where a next request begins can't be known then.
     let lost = matches!(outcome, Err(Refusal::BadRequest(_) | Refusal::BadBody | Refusal::BodyTimeout));
@@ -177,7 +173,30 @@ pub fn answer(
             refuse(refusal, caller, record)
         }
     };
-    let ends = (lost || gateway.draining.load(Ordering::Relaxed))
+    if lost && caller.protocol == Protocol::Http1 {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// Answers a browser that asks what a page may do.
+#[must_use]
+pub fn preflight(mut record: Record) -> Response<AnswerBody> {
+    record.answered(StatusCode::NO_CONTENT.as_u16());
+    let mut response = Response::new(AnswerBody::own(Vec::new(), record));
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}
+
+/// Puts on what every answer has.
+#[must_use]
+pub fn sign(
+    mut response: Response<AnswerBody>,
+    caller: &Caller,
+    visit: Option<&Visit>,
+    gateway: &Gateway,
+) -> Response<AnswerBody> {
+    let ends = gateway.draining.load(Ordering::Relaxed)
         && caller.protocol == Protocol::Http1
         && response.status() != StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
@@ -185,6 +204,9 @@ pub fn answer(
     match &caller.client_request_id {
         Some(id) => drop(headers.insert(CLIENT_REQUEST_ID, id.clone())),
         None => drop(headers.remove(CLIENT_REQUEST_ID)),
+    }
+    if let Some(visit) = visit {
+        visit.mark(headers);
     }
     if ends {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));

@@ -12,6 +12,7 @@ use crate::api::deployment::AppProtocol;
 use crate::api::endpoint::AuthMode;
 use crate::api::endpoint_route::{EndpointRoute, RouteAuth, RouteDeployment, token_audience};
 use crate::gateway::backend::{Address, Backend};
+use crate::gateway::cors;
 use crate::gateway::protocol::Protocol;
 use crate::gateway::rate::RateLimit;
 use crate::gateway::token::Scope;
@@ -85,6 +86,13 @@ impl TableWriter {
             rate: rate(spec.limits.requests_per_second, before.as_deref()),
             max_request_bytes: u64::try_from(spec.limits.max_request_bytes).unwrap_or(0),
             max_response_bytes: u64::try_from(spec.limits.max_response_bytes).unwrap_or(0),
+            cors: spec.cors.as_ref().and_then(|cors| {
+                let policy = cors::Policy::of(cors);
+                if policy.is_none() {
+                    tracing::warn!(namespace = key.0, route = key.1, "the cors of the route is no good");
+                }
+                policy
+            }),
             deployments,
             mirror,
             results: before.map(|before| Arc::clone(&before.results)).unwrap_or_default(),
@@ -256,6 +264,7 @@ mod tests {
                 hosts: hosts.iter().map(|&host| host.to_owned()).collect(),
                 auth: RouteAuth::default(),
                 limits: crate::api::endpoint::EndpointLimits::default(),
+                cors: None,
                 deployments: vec![deployment],
             },
         );

@@ -42,6 +42,7 @@ pub fn of_endpoint(
             },
             endpoint_name,
             limits: spec.limits,
+            cors: spec.cors.clone(),
             deployments,
         },
     }

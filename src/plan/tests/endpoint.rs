@@ -107,6 +107,18 @@ fn a_deployment_is_in_the_table_before_it_has_weight() {
 }
 
 #[test]
+fn what_pages_may_do_and_the_share_of_the_mirror_stand_in_the_table() {
+    let cors = json!({"allowOrigins": ["https://app.example.com"], "maxAge": 5});
+    let mut seen = seen_endpoint(endpoint(&json!({"mirrorTraffic": {"Green": 10}, "cors": cors})));
+    seen.deployments = vec![member("iris-green", "green", 1)];
+    let route = route_of(&decide(&seen)).unwrap();
+    assert_eq!(route.spec.deployments[0].mirror.0, 10);
+    assert_eq!(serde_json::to_value(&route.spec.cors).unwrap(), cors);
+    let without = route_of(&decide(&seen_endpoint(endpoint(&json!({}))))).unwrap();
+    assert_eq!(serde_json::to_value(&without).unwrap()["spec"].get("cors"), None);
+}
+
+#[test]
 fn traffic_for_a_deployment_that_does_not_exist_is_named() {
     let plan = decide(&seen_endpoint(endpoint(&json!({"traffic": {"blue": 100}}))));
     assert_eq!(reason(&plan, condition::TRAFFIC_ASSIGNED), Some(("False", "DeploymentNotFound")));
