@@ -10,6 +10,7 @@ pub mod bounded;
 pub mod connection;
 pub mod cors;
 pub mod listen;
+pub mod load;
 pub mod metrics;
 pub mod patient;
 pub mod peers;
@@ -36,11 +37,11 @@ use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::process::admin;
 use crate::process::readiness::Readiness;
+use crate::process::{admin, answer};
 use access_log::AccessLog;
 use listen::Doors;
-use metrics::{Collector, Results};
+use metrics::{Collector, Connections, Results};
 use table::SharedTable;
 use table::writer::TableWriter;
 use tls::Tls;
@@ -53,7 +54,7 @@ pub struct Options {
     pub listen: SocketAddr,
     /// Where they come in over TLS, when they do.
     pub tls: Option<TlsOptions>,
-    /// Where `/live`, `/ready` and `/metrics` are. Port 0 takes a free one.
+    /// Where `/live`, `/ready`, `/metrics` and `/internal/load` are. Port 0 takes a free one.
     pub admin: SocketAddr,
     /// Where routes and instances come from.
     pub source: Source,
@@ -132,6 +133,8 @@ pub struct Gateway {
     pub tokens: Option<Arc<Tokens>>,
     /// Results of requests that belong to no endpoint.
     pub unknown: Arc<Results>,
+    /// Connections of callers.
+    pub connections: Arc<Connections>,
     /// Where the lines about requests go, when they are wanted.
     pub access_log: Option<Arc<AccessLog>>,
     /// Whether this replica is about to end: connections are then closed after their answer.
@@ -152,6 +155,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Ga
         cluster_domain: options.cluster_domain.to_ascii_lowercase(),
         tokens,
         unknown: Arc::new(Results::default()),
+        connections: Arc::default(),
         access_log: options.access_log.then(AccessLog::start).transpose().map_err(GatewayError::Thread)?,
         draining: AtomicBool::new(false),
     });
@@ -172,7 +176,12 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Ga
     };
 
     let ended = CancellationToken::new();
-    let admin = tokio::spawn(admin::serve(admin, readiness.clone(), Arc::new(registry), ended.clone()));
+    let (watched, ready) = (Arc::clone(&gateway), readiness.clone());
+    let answer = move |path: &str| match path {
+        "/internal/load" => load::answer(&watched.table.load()),
+        _ => admin::answer(path, &ready, &registry),
+    };
+    let admin = tokio::spawn(answer::serve(admin, answer, ended.clone()));
     let writer = TableWriter::new(Arc::clone(&gateway.table));
     let source = tokio::spawn(source.follow(writer, readiness.clone()));
     let reviewer = tokio::spawn(reviewer.unwrap_or_else(|| Box::pin(std::future::pending())));

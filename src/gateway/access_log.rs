@@ -1,6 +1,7 @@
 //! One line of JSON for each request, on standard output.
 
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -44,6 +45,9 @@ pub struct Line<'a> {
     /// Code of the model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model_status_code: Option<u16>,
+    /// What that code is called.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub model_status_reason: &'a str,
     /// Bytes of the request body that were read.
     pub request_payload_size: u64,
     /// Bytes of the response body that were sent.
@@ -57,6 +61,15 @@ pub struct Line<'a> {
     /// The caller's id of the request.
     #[serde(rename = "XMSClientRequestId", skip_serializing_if = "str::is_empty")]
     pub client_request_id: &'a str,
+    /// The trace that the caller's `traceparent` names.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub trace_id: &'a str,
+    /// How callers of the endpoint are authenticated, as its `authMode` says it.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub auth_mode: &'a str,
+    /// Milliseconds from the head of the request to the end of its body.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_duration_ms: Option<f64>,
     /// Milliseconds from the head of the request to the end of the answer.
     pub total_duration_ms: f64,
     /// Milliseconds from the head of the request to the head of the model's answer.
@@ -71,6 +84,8 @@ pub struct Line<'a> {
 #[derive(Debug, Default)]
 pub struct AccessLog {
     waiting: Mutex<Waiting>,
+    /// Lines that never were written.
+    dropped: AtomicU64,
     /// Held while writing, so that the last lines come last.
     writing: Mutex<()>,
 }
@@ -105,12 +120,19 @@ impl AccessLog {
         let length = waiting.lines.len();
         if length > MAX_WAITING {
             waiting.dropped += 1;
+            self.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
         match serde_json::to_writer(&mut waiting.lines, line) {
             Ok(()) => waiting.lines.push(b'\n'),
             Err(_) => waiting.lines.truncate(length),
         }
+    }
+
+    /// Lines that were dropped so far.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
     }
 
     /// Writes all lines that wait.

@@ -3,8 +3,8 @@
 pub mod copy;
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -60,6 +60,8 @@ pub struct Upload {
     received: AtomicU64,
     complete: AtomicBool,
     awaited: AtomicBool,
+    /// When the end came, of a body that is not empty.
+    ended: OnceLock<Instant>,
     exceeded: AtomicBool,
     broken: AtomicBool,
 }
@@ -92,6 +94,12 @@ impl Upload {
     #[must_use]
     pub fn is_awaited(&self) -> bool {
         self.awaited.load(Ordering::Relaxed)
+    }
+
+    /// When the whole body was read, if there was one.
+    #[must_use]
+    pub fn ended(&self) -> Option<Instant> {
+        self.ended.get().copied()
     }
 
     /// Whether the body was over its limit.
@@ -155,6 +163,7 @@ impl RequestBody {
     fn end(&mut self) {
         self.source = Source::Ended;
         self.upload.complete.store(true, Ordering::Relaxed);
+        self.upload.ended.get_or_init(Instant::now);
         if let Some(tee) = &mut self.tee {
             tee.end();
         }

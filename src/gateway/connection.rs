@@ -49,6 +49,7 @@ const PONG: Duration = Duration::from_secs(20);
 
 /// Serves a caller until it leaves, is idle for too long, or `close`.
 pub async fn of_caller(stream: TcpStream, gateway: Arc<Gateway>, pool: Arc<Pool>, close: CancellationToken) {
+    let _open = gateway.connections.open();
     let Some(protocol) = spoken(&stream, &close).await else { return };
     if stream.set_nodelay(true).is_ok() {
         serve(stream, protocol, gateway, pool, close).await;

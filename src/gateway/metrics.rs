@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -73,6 +73,10 @@ pub struct DeploymentMetrics {
     pub request_seconds: Histogram,
     /// Seconds that instances took, from the first attempt to the head of the answer.
     pub upstream_seconds: Histogram,
+    /// Bytes of request bodies that were read.
+    pub request_bytes: AtomicU64,
+    /// Bytes of answers' bodies that were sent.
+    pub response_bytes: AtomicU64,
     /// How the copies ended that it got as a mirror; apart from all others, for nobody waited for them.
     pub mirrored: Mirrored,
 }
@@ -103,8 +107,37 @@ impl Default for DeploymentMetrics {
             results: Results::default(),
             request_seconds: Histogram::new(BUCKETS),
             upstream_seconds: Histogram::new(BUCKETS),
+            request_bytes: AtomicU64::default(),
+            response_bytes: AtomicU64::default(),
             mirrored: Mirrored { results: Mutex::default(), seconds: Histogram::new(BUCKETS) },
         }
+    }
+}
+
+/// The connections of callers.
+#[derive(Debug, Default)]
+pub struct Connections {
+    accepted: AtomicU64,
+    open: AtomicUsize,
+}
+
+impl Connections {
+    /// Counts a connection, as open until the answer is dropped.
+    #[must_use]
+    pub fn open(self: &Arc<Self>) -> OpenConnection {
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+        self.open.fetch_add(1, Ordering::Relaxed);
+        OpenConnection(Arc::clone(self))
+    }
+}
+
+/// A connection that counts as open.
+#[derive(Debug)]
+pub struct OpenConnection(Arc<Connections>);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -194,8 +227,10 @@ impl Collect for Collector {
         let endpoints = sorted(&self.gateway);
         self.results(&mut encoder, &endpoints)?;
         durations(&mut encoder, &endpoints)?;
+        bytes(&mut encoder, &endpoints)?;
         mirrors(&mut encoder, &endpoints)?;
-        instances(&mut encoder, &endpoints)
+        instances(&mut encoder, &endpoints)?;
+        self.process(&mut encoder)
     }
 }
 
@@ -226,6 +261,39 @@ impl Collector {
         });
         counter(encoder, "mooring_gateway_rejected", "Requests that the gateway itself refused, by reason", refusals)
     }
+
+    /// What belongs to no endpoint.
+    fn process(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let mut counter = |name, help, count: u64| {
+            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            metric.encode_counter(&count, None::<&Exemplar<NoLabelSet, f64>>)
+        };
+        let connections = &self.gateway.connections;
+        let accepted = connections.accepted.load(Ordering::Relaxed);
+        counter("mooring_gateway_connections", "Connections of callers that were accepted", accepted)?;
+        if let Some(access_log) = &self.gateway.access_log {
+            let help = "Lines of the access log that were dropped because standard output was too slow";
+            counter("mooring_gateway_access_log_dropped_lines", help, access_log.dropped())?;
+        }
+        encoder
+            .encode_descriptor("mooring_gateway_open_connections", "Connections of callers", None, MetricType::Gauge)?
+            .encode_gauge(&connections.open.load(Ordering::Relaxed))?;
+        let help = "The version of this program";
+        encoder
+            .encode_descriptor("mooring_gateway_build", help, None, MetricType::Info)?
+            .encode_info(&[("version", env!("CARGO_PKG_VERSION"))])
+    }
+}
+
+fn bytes(encoder: &mut DescriptorEncoder<'_>, endpoints: &[Arc<Endpoint>]) -> fmt::Result {
+    let of = |count: fn(&DeploymentMetrics) -> &AtomicU64| {
+        deployments(endpoints)
+            .map(move |(labels, deployment)| (labels, [], count(&deployment.metrics).load(Ordering::Relaxed)))
+    };
+    let requests = of(|metrics| &metrics.request_bytes);
+    counter(encoder, "mooring_gateway_request_bytes", "Bytes of request bodies that were read", requests)?;
+    let answers = of(|metrics| &metrics.response_bytes);
+    counter(encoder, "mooring_gateway_response_bytes", "Bytes of answers' bodies that were sent", answers)
 }
 
 fn durations(encoder: &mut DescriptorEncoder<'_>, endpoints: &[Arc<Endpoint>]) -> fmt::Result {
@@ -278,6 +346,12 @@ fn instances(encoder: &mut DescriptorEncoder<'_>, endpoints: &[Arc<Endpoint>]) -
         "mooring_gateway_queued_requests",
         "Requests that wait for a free instance",
         deployments(endpoints).map(|(labels, deployment)| (labels, deployment.backend.waiting())),
+    )?;
+    gauge(
+        encoder,
+        "mooring_gateway_capacity_requests",
+        "Requests that the instances may work on at once, over all replicas of the gateway",
+        deployments(endpoints).map(|(labels, deployment)| (labels, deployment.capacity())),
     )?;
     gauge(
         encoder,

@@ -1,18 +1,21 @@
 //! What is known about one request when it is over: one count, two durations and a line in the access log.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use hyper::header::{HeaderValue, USER_AGENT};
+use hyper::header::{HeaderName, HeaderValue, USER_AGENT};
 use hyper::http::request::Parts;
-use hyper::{Method, Version};
+use hyper::{Method, StatusCode, Version};
 
 use super::Gateway;
 use super::access_log::Line;
 use super::body::{BodyError, Upload};
 use super::phase::mirror;
-use super::table::{Deployment, Endpoint};
+use super::table::{Auth, Deployment, Endpoint};
 
+/// Where a caller says which trace a request belongs to. It is passed on as it is.
+const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
 /// Characters of the caller's name that are kept.
 const USER_AGENT_LENGTH: usize = 70;
 /// What a request counts as whose caller left before the answer, as nginx has it.
@@ -50,6 +53,7 @@ struct Asked {
     user_agent: Option<HeaderValue>,
     request_id: Option<HeaderValue>,
     client_request_id: Option<HeaderValue>,
+    trace_parent: Option<HeaderValue>,
 }
 
 impl Record {
@@ -64,6 +68,7 @@ impl Record {
                 user_agent: parts.headers.get(USER_AGENT).cloned(),
                 request_id: None,
                 client_request_id: None,
+                trace_parent: parts.headers.get(TRACE_PARENT).cloned(),
             })
         });
         Self {
@@ -230,11 +235,25 @@ impl Record {
             },
             mirrored: self.is_copy(),
             model_status_code: self.model_code,
+            model_status_reason: self
+                .model_code
+                .and_then(|code| StatusCode::from_u16(code).ok()?.canonical_reason())
+                .unwrap_or_default(),
             request_payload_size: self.upload.received(),
             response_payload_size: self.sent,
             user_agent: &user_agent,
             request_id: &text(&asked.request_id),
             client_request_id: &text(&asked.client_request_id),
+            trace_id: asked.trace_parent.as_ref().and_then(trace_id).unwrap_or_default(),
+            auth_mode: match self.endpoint.as_ref().map(|endpoint| &endpoint.auth) {
+                Some(Auth::Keys(_)) => "Key",
+                Some(_) => "AMLToken",
+                None => "",
+            },
+            request_duration_ms: self
+                .upload
+                .ended()
+                .map(|ended| milliseconds(ended.into_std().duration_since(self.started))),
             total_duration_ms: milliseconds(total),
             response_duration_ms: self
                 .upstream_answered
@@ -242,6 +261,21 @@ impl Record {
             queue_duration_ms: self.queued.map(milliseconds),
         });
     }
+}
+
+/// The trace of a `traceparent` (<https://www.w3.org/TR/trace-context/#traceparent-header>), if it is well-formed.
+fn trace_id(value: &HeaderValue) -> Option<&str> {
+    let text = value.to_str().ok()?;
+    let (version, rest) = text.split_once('-')?;
+    let (id, rest) = rest.split_once('-')?;
+    let (parent, flags) = rest.split_once('-')?;
+    // Versions to come may have more after the flags.
+    let flags = if version == "00" { flags } else { flags.split('-').next()? };
+    let is_hex =
+        |text: &str, length| text.len() == length && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let is_id = |text: &str, length| is_hex(text, length) && text.bytes().any(|byte| byte != b'0');
+    let good = is_hex(version, 2) && version != "ff" && is_id(id, 32) && is_id(parent, 16) && is_hex(flags, 2);
+    good.then_some(id)
 }
 
 impl Drop for Record {
@@ -266,10 +300,38 @@ impl Drop for Record {
         }
         if let Some(deployment) = &self.deployment {
             deployment.metrics.request_seconds.observe(total.as_secs_f64());
+            deployment.metrics.request_bytes.fetch_add(self.upload.received(), Ordering::Relaxed);
+            deployment.metrics.response_bytes.fetch_add(self.sent, Ordering::Relaxed);
             if let (Some(started), Some(answered)) = (self.upstream_started, self.upstream_answered) {
                 deployment.metrics.upstream_seconds.observe(answered.duration_since(started).as_secs_f64());
             }
         }
         self.log(total);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trace_is_known_by_a_well_formed_traceparent_alone() {
+        let id = "0af7651916cd43dd8448eb211c80319c";
+        let known = |text: &str| trace_id(&HeaderValue::from_str(text).unwrap()).map(str::to_owned);
+        for good in [format!("00-{id}-b7ad6b7169203331-01"), format!("cc-{id}-b7ad6b7169203331-01-what-comes")] {
+            assert_eq!(known(&good).as_deref(), Some(id), "{good}");
+        }
+        for bad in [
+            format!("ff-{id}-b7ad6b7169203331-01"),
+            format!("00-{id}-b7ad6b7169203331-01-more"),
+            format!("00-{}-b7ad6b7169203331-01", id.to_uppercase()),
+            format!("00-{}-b7ad6b7169203331-01", "0".repeat(32)),
+            format!("00-{id}-0000000000000000-01"),
+            format!("00-{id}\"-b7ad6b7169203331-01"),
+            format!("00-{id}"),
+            String::new(),
+        ] {
+            assert_eq!(known(&bad), None, "{bad}");
+        }
     }
 }

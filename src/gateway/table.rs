@@ -102,6 +102,8 @@ pub struct Deployment {
     pub header: HeaderValue,
     /// Share of the traffic, relative to the other deployments.
     pub weight: u32,
+    /// The Service of the instances.
+    pub service: String,
     /// Port of the instances that have none of their own.
     pub port: u16,
     /// What the instances speak.
@@ -118,4 +120,12 @@ pub struct Deployment {
     pub backend: Arc<Backend>,
     /// Results of the requests that it answered.
     pub metrics: Arc<DeploymentMetrics>,
+}
+
+impl Deployment {
+    /// Requests that the ready instances may work on at once.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.backend.ready().len().saturating_mul(self.max_concurrent_requests_per_instance)
+    }
 }

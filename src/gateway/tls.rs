@@ -78,6 +78,7 @@ impl Tls {
 
 /// Serves a caller over TLS until it leaves, is idle for too long, or `close`.
 pub async fn of_caller(stream: TcpStream, tls: Tls, gateway: Arc<Gateway>, pool: Arc<Pool>, close: CancellationToken) {
+    let _open = gateway.connections.open();
     // As without TLS, whoever says nothing costs next to nothing.
     if connection::spoken(&stream, &close).await.is_none() {
         return;

@@ -18,7 +18,9 @@ pub async fn serve(listener: TcpListener, readiness: Readiness, registry: Arc<Re
     answer::serve(listener, move |path| answer(path, &readiness, &registry), shutdown).await;
 }
 
-fn answer(path: &str, readiness: &Readiness, registry: &Registry) -> Response<Full<Bytes>> {
+/// The answer to `path`.
+#[must_use]
+pub fn answer(path: &str, readiness: &Readiness, registry: &Registry) -> Response<Full<Bytes>> {
     match path {
         "/live" => text(StatusCode::OK, "ok\n".to_owned()),
         "/ready" => match readiness.missing().as_slice() {

@@ -11,7 +11,7 @@ use crate::model::{Model, full};
 use crate::process::Gateway;
 
 /// A model whose answers wait for permits, and that knows how many it had to do at once.
-async fn gated(permits: &Arc<Semaphore>) -> (Model, Arc<AtomicUsize>) {
+pub async fn gated(permits: &Arc<Semaphore>) -> (Model, Arc<AtomicUsize>) {
     let most = Arc::new(AtomicUsize::new(0));
     let now = Arc::new(AtomicUsize::new(0));
     let (permits, highest) = (Arc::clone(permits), Arc::clone(&most));

@@ -12,6 +12,7 @@ mod hostile;
 mod http2;
 mod mirror;
 mod model;
+mod numbers;
 mod process;
 mod rate;
 mod roll;

@@ -157,9 +157,9 @@ impl Gateway {
     /// The sum of a metric's series that have all of `labels`.
     pub async fn metric(&self, name: &str, labels: &[&str]) -> f64 {
         let text = String::from_utf8(self.admin("/metrics").await.body).unwrap();
-        let series = text
-            .lines()
-            .filter(|line| line.split('{').next() == Some(name) && labels.iter().all(|label| line.contains(label)));
+        let series = text.lines().filter(|line| {
+            line.split(['{', ' ']).next() == Some(name) && labels.iter().all(|label| line.contains(label))
+        });
         // A sum of nothing is -0.
         series.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).fold(0.0, |sum, value| sum + value)
     }

@@ -280,7 +280,7 @@ async fn each_request_leaves_a_line_in_the_access_log() {
     let model = Model::named("blue").await;
     let gateway = gateway(&model).await;
     let ok =
-        gateway.send("POST", "/score?secret=1", "user-agent: test\r\nx-ms-client-request-id: mine\r\n", "{}").await;
+        gateway.send("POST", "/score?secret=1", "user-agent: test\r\nx-ms-client-request-id: mine\r\ntraceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n", "{}").await;
     gateway.send("GET", "/score", "azureml-model-deployment: nope\r\n", "").await;
     gateway.terminate();
     let lines = gateway.ended().await;
@@ -296,12 +296,19 @@ async fn each_request_leaves_a_line_in_the_access_log() {
         ("Protocol", "HTTP/1.1"),
         ("UserAgent", "test"),
         ("XMSClientRequestId", "mine"),
+        ("TraceId", "0af7651916cd43dd8448eb211c80319c"),
+        ("AuthMode", "Key"),
+        ("ModelStatusReason", "OK"),
     ] {
         assert_eq!(line[field], value, "{line}");
     }
     assert_eq!((&line["ResponseCode"], &line["ModelStatusCode"]), (&200.into(), &200.into()));
     assert_eq!((&line["RequestPayloadSize"], &line["ResponsePayloadSize"]), (&2.into(), &4.into()));
     assert_eq!(line["ResponseCodeReason"], serde_json::Value::Null);
+    let [request, response, total] =
+        ["RequestDurationMs", "ResponseDurationMs", "TotalDurationMs"].map(|field| line[field].as_f64().expect(field));
+    assert!(0.0 < request && request <= response && response <= total, "{line}");
+    assert_eq!(lines[1]["TraceId"], serde_json::Value::Null);
     assert_eq!(
         (&lines[1]["ResponseCode"], &lines[1]["ResponseCodeReason"]),
         (&404.into(), &"DeploymentNotFound".into())

@@ -193,6 +193,7 @@ impl TableWriter {
                 .max(1),
             max_queue_wait: milliseconds(route.max_queue_wait_ms),
             backend: Arc::clone(self.backend(&key.0, &route.service)),
+            service: route.service,
             metrics: before.map(|before| Arc::clone(&before.metrics)).unwrap_or_default(),
             name: route.name,
         })
