@@ -147,6 +147,29 @@ async fn a_scrape_is_well_formed_and_has_all_numbers() {
     drop(connection);
 }
 
+/// The words of a text that name a metric of the gateway.
+fn metrics(text: &str) -> BTreeSet<&str> {
+    text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_')
+        .filter(|word| word.starts_with("mooring_gateway_"))
+        .collect()
+}
+
+#[tokio::test]
+async fn the_rules_and_the_dashboard_of_the_chart_ask_for_nothing_that_is_not_there() {
+    let (blue, green) = (model().await, model().await);
+    let series = scrape(&seasoned(&blue, &green).await).await;
+    let there: BTreeSet<&str> = series.keys().map(|name| name.split('{').next().unwrap()).collect();
+    for file in ["rules.yaml", "dashboard.json"] {
+        let path = format!("{}/charts/mooring/monitoring/{file}", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(path).unwrap();
+        let asked = metrics(&text);
+        // Words about a histogram as a whole name it without a suffix.
+        let known = |name: &str| there.contains(name) || there.contains(format!("{name}_bucket").as_str());
+        let unknown: Vec<_> = asked.iter().filter(|name| !known(name)).collect();
+        assert!(asked.len() > 5 && unknown.is_empty(), "{file} asks for {unknown:?}");
+    }
+}
+
 #[tokio::test]
 async fn no_caller_can_make_new_series() {
     let (blue, green) = (model().await, model().await);
