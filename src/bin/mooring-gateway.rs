@@ -28,7 +28,7 @@ struct Arguments {
     /// Address and port for scoring requests over TLS, when there is a certificate
     #[arg(long, env = "MOORING_TLS_LISTEN", default_value = "0.0.0.0:8443", value_name = "ADDRESS")]
     tls_listen: SocketAddr,
-    /// Address and port for /live, /ready and /metrics
+    /// Address and port for /live, /ready, /metrics and /internal/load
     #[arg(long, env = "MOORING_ADMIN", default_value = "0.0.0.0:8081", value_name = "ADDRESS")]
     admin: SocketAddr,
     /// Where routes and instances come from

@@ -71,8 +71,22 @@ impl Record {
                 trace_parent: parts.headers.get(TRACE_PARENT).cloned(),
             })
         });
+        Self::new(Arc::clone(gateway), asked)
+    }
+
+    /// Opens the account of a copy of this request, for the mirror `deployment`.
+    #[must_use]
+    pub fn copy(&self, deployment: &Arc<Deployment>) -> Self {
+        let mut copy = Self::new(Arc::clone(&self.gateway), self.asked.clone());
+        copy.endpoint.clone_from(&self.endpoint);
+        copy.deployment = Some(Arc::clone(deployment));
+        copy.copy = Some(mirror::ABORTED);
+        copy
+    }
+
+    fn new(gateway: Arc<Gateway>, asked: Option<Box<Asked>>) -> Self {
         Self {
-            gateway: Arc::clone(gateway),
+            gateway,
             started: Instant::now(),
             upload: Arc::default(),
             endpoint: None,
@@ -88,29 +102,6 @@ impl Record {
             cut: None,
             copy: None,
             asked,
-        }
-    }
-
-    /// Opens the account of a copy of this request, for the mirror `deployment`.
-    #[must_use]
-    pub fn copy(&self, deployment: &Arc<Deployment>) -> Self {
-        Self {
-            gateway: Arc::clone(&self.gateway),
-            started: Instant::now(),
-            upload: Arc::default(),
-            endpoint: self.endpoint.clone(),
-            deployment: Some(Arc::clone(deployment)),
-            code: 0,
-            model_code: None,
-            refusal: None,
-            queued: None,
-            upstream_started: None,
-            upstream_answered: None,
-            sent: 0,
-            complete: false,
-            cut: None,
-            copy: Some(mirror::ABORTED),
-            asked: self.asked.clone(),
         }
     }
 
