@@ -17,6 +17,7 @@ mod process;
 mod rate;
 mod roll;
 mod routing;
+mod rules;
 mod smuggling;
 mod split;
 mod statuses;
