@@ -79,6 +79,13 @@ impl Upload {
         self.received.load(Ordering::Relaxed)
     }
 
+    /// Notes whether there is nothing to come of `incoming`.
+    pub fn watch(&self, incoming: &Incoming) -> bool {
+        let complete = incoming.is_end_stream();
+        self.complete.store(complete, Ordering::Relaxed);
+        complete
+    }
+
     /// Counts bytes that were read otherwise.
     pub fn add(&self, count: u64) {
         self.received.fetch_add(count, Ordering::Relaxed);
@@ -136,8 +143,7 @@ impl RequestBody {
     /// The caller's body, of which at most `limit` bytes pass.
     #[must_use]
     pub fn new(incoming: Incoming, limit: u64, upload: Arc<Upload>) -> Self {
-        let complete = incoming.is_end_stream();
-        upload.complete.store(complete, Ordering::Relaxed);
+        let complete = upload.watch(&incoming);
         Self { source: if complete { Source::Ended } else { Source::Caller(incoming) }, limit, upload, tee: None }
     }
 
@@ -515,6 +521,10 @@ impl Drop for AnswerBody {
     fn drop(&mut self) {
         if self.is_end_stream() {
             self.record.iter_mut().for_each(Record::complete);
+        }
+        let whole = self.record.as_ref().is_some_and(|record| record.upload.is_complete());
+        if let Some(turn) = self.turn.take_if(|_| !whole) {
+            turn.leave_unread();
         }
     }
 }

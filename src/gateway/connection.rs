@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
 use hyper::{Request, Response, StatusCode, server};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +25,10 @@ use super::upstream::Pool;
 /// How long a connection may be idle. Longer than the callers' own
 /// pools keep one (mostly 60 seconds), or else they would meet a closing connection.
 const IDLE: Duration = Duration::from_secs(90);
+/// How long nothing must be asked for a connection of HTTP/1 to give back its memory, but for the socket.
+const REST: Duration = Duration::from_secs(1);
+/// Bytes that are taken from a socket to see whether it speaks again.
+const WORD: usize = 64;
 /// What an HTTP/2 connection opens with (RFC 9113, 3.4). No request of HTTP/1 begins with its first three bytes.
 const PREFACE: &[u8] = b"PRI";
 /// Pause before a caller is looked at again who has sent less than that of it.
@@ -102,8 +107,8 @@ where
     S: Service<Request<Incoming>, Response = Response<AnswerBody>, Error = Infallible>,
 {
     let turns = Arc::new(Turns::default());
-    let stream = Patient::new(stream, Arc::clone(&turns));
-    let service = service_fn(move |request| {
+    let mut stream = Patient::new(stream, Arc::clone(&turns));
+    let service = service_fn(|request| {
         let turn = turns.begin();
         let answer = service.call(request);
         async move {
@@ -116,22 +121,55 @@ where
             Ok::<_, Infallible>(answer)
         }
     });
-    let connection = server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(IDLE)
-        .max_buf_size(BUFFER)
-        .max_header_size(BUFFER)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
-    let mut connection = pin!(connection);
-    tokio::select! {
-        biased;
-        ended = connection.as_mut() => ended,
-        () = close.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    loop {
+        let mut connection = server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(IDLE)
+            .max_buf_size(BUFFER)
+            .max_header_size(BUFFER)
+            .serve_connection(TokioIo::new(stream), &service)
+            .with_upgrades();
+        tokio::select! {
+            biased;
+            ended = &mut connection => return ended,
+            () = rest(&turns) => {}
+            () = close.cancelled() => {
+                std::pin::Pin::new(&mut connection).graceful_shutdown();
+                return connection.await;
+            }
         }
+        // The connection's buffers are most of what it costs.
+        let Some(parts) = connection.into_parts() else { return Ok(()) };
+        stream = parts.io.into_inner();
+        let Some(word) = word(&mut stream, parts.read_buf, &close).await else { return Ok(()) };
+        stream.put_back(word);
     }
+}
+
+/// Resolves when all is over and nothing was asked for [`REST`].
+async fn rest(turns: &Turns) {
+    let mut begun = 0;
+    loop {
+        tokio::time::sleep(REST).await;
+        if turns.begun() == begun && begun > 0 && turns.are_over() {
+            return;
+        }
+        begun = turns.begun();
+    }
+}
+
+/// What comes next, after what is `left` of the last time; None when nothing comes.
+async fn word(stream: &mut (impl AsyncRead + Unpin), left: Bytes, close: &CancellationToken) -> Option<Bytes> {
+    if !left.is_empty() {
+        return Some(left);
+    }
+    let mut first = [0; WORD];
+    let read = tokio::select! {
+        biased;
+        read = tokio::time::timeout(IDLE, stream.read(&mut first)) => read.ok()?.ok()?,
+        () = close.cancelled() => return None,
+    };
+    first.get(..read).filter(|bytes| !bytes.is_empty()).map(Bytes::copy_from_slice)
 }
 
 async fn http2<I, F>(stream: I, score: impl Fn(Request<Incoming>) -> F, close: CancellationToken) -> hyper::Result<()>

@@ -6,10 +6,11 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
@@ -24,6 +25,12 @@ const ANSWER: Duration = Duration::from_secs(30);
 pub struct Turns {
     begun: AtomicUsize,
     open: AtomicUsize,
+    /// One more than how many had begun when bytes came that belong to none of them: a next head.
+    head: AtomicUsize,
+    /// Whether the caller has not taken all that was written.
+    stuck: AtomicBool,
+    /// Whether a request was answered of which more may come.
+    unread: AtomicBool,
 }
 
 impl Turns {
@@ -33,6 +40,26 @@ impl Turns {
         self.begun.fetch_add(1, Ordering::Relaxed);
         self.open.fetch_add(1, Ordering::Relaxed);
         Turn { turns: Arc::clone(self), ends: true }
+    }
+
+    /// How many requests have begun.
+    #[must_use]
+    pub fn begun(&self) -> usize {
+        self.begun.load(Ordering::Relaxed)
+    }
+
+    /// Whether everything that was asked is answered, and nothing is under way in either direction.
+    #[must_use]
+    pub fn are_over(&self) -> bool {
+        self.open.load(Ordering::Relaxed) == 0
+            && !self.awaits_head()
+            && !self.stuck.load(Ordering::Relaxed)
+            && !self.unread.load(Ordering::Relaxed)
+    }
+
+    /// Whether a head has begun that is not whole.
+    fn awaits_head(&self) -> bool {
+        self.head.load(Ordering::Relaxed) == self.begun() + 1 && self.open.load(Ordering::Relaxed) == 0
     }
 }
 
@@ -47,6 +74,11 @@ impl Turn {
     /// Lets it be the last one: the connection has become something else.
     pub fn stay(mut self) {
         self.ends = false;
+    }
+
+    /// Notes that the request was answered before the whole of it came.
+    pub fn leave_unread(&self) {
+        self.turns.unread.store(true, Ordering::Relaxed);
     }
 }
 
@@ -63,8 +95,8 @@ impl Drop for Turn {
 pub struct Patient<I> {
     socket: I,
     turns: Arc<Turns>,
-    /// How many requests had begun when bytes came that belong to none of them: a next head.
-    head: Option<usize>,
+    /// What was read already, and is read first.
+    ahead: Bytes,
     reading: Option<Pin<Box<Sleep>>>,
     writing: Option<Pin<Box<Sleep>>>,
 }
@@ -73,7 +105,7 @@ impl<I> Patient<I> {
     /// Watches over `socket`, on which `turns` are taken.
     #[must_use]
     pub const fn new(socket: I, turns: Arc<Turns>) -> Self {
-        Self { socket, turns, head: None, reading: None, writing: None }
+        Self { socket, turns, ahead: Bytes::new(), reading: None, writing: None }
     }
 
     /// The same where heads are not one behind the other.
@@ -84,13 +116,14 @@ impl<I> Patient<I> {
         Self::new(socket, turns)
     }
 
-    /// Whether a head has begun that is not whole.
-    fn awaits_head(&self) -> bool {
-        self.head == Some(self.turns.begun.load(Ordering::Relaxed)) && self.turns.open.load(Ordering::Relaxed) == 0
+    /// Has `bytes`, which came from here, read once more.
+    pub fn put_back(&mut self, bytes: Bytes) {
+        self.ahead = bytes;
     }
 
     /// What a write comes to, which gives up after some time without one.
     fn written(&mut self, written: Poll<io::Result<usize>>, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.turns.stuck.store(written.is_pending(), Ordering::Relaxed);
         if written.is_ready() {
             self.writing = None;
             return written;
@@ -113,14 +146,20 @@ impl<I: AsyncRead + Unpin> AsyncRead for Patient<I> {
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let before = buffer.filled().len();
-        let read = Pin::new(&mut this.socket).poll_read(context, buffer);
+        let read = if this.ahead.is_empty() {
+            Pin::new(&mut this.socket).poll_read(context, buffer)
+        } else {
+            let fitting = this.ahead.len().min(buffer.remaining());
+            buffer.put_slice(&this.ahead.split_to(fitting));
+            Poll::Ready(Ok(()))
+        };
         if read.is_ready() {
             if buffer.filled().len() > before && this.turns.open.load(Ordering::Relaxed) == 0 {
-                this.head = Some(this.turns.begun.load(Ordering::Relaxed));
+                this.turns.head.store(this.turns.begun() + 1, Ordering::Relaxed);
             }
             return read;
         }
-        if this.awaits_head() {
+        if this.turns.awaits_head() {
             return expire(&mut this.reading, HEAD, context);
         }
         this.reading = None;

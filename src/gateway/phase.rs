@@ -35,6 +35,7 @@ use identify::Caller;
 pub async fn score(gateway: Arc<Gateway>, pool: Arc<Pool>, request: Request<Incoming>) -> Response<AnswerBody> {
     let (mut parts, incoming) = request.into_parts();
     let mut record = Record::open(&gateway, &parts);
+    record.upload.watch(&incoming);
     let caller = identify::caller(&mut parts);
     record.ids(&caller.request_id, caller.client_request_id.as_ref());
     let found = understand::understand(&parts).and_then(|()| identify::endpoint(&parts, &gateway));

@@ -15,6 +15,7 @@ mod model;
 mod numbers;
 mod process;
 mod rate;
+mod rest;
 mod roll;
 mod routing;
 mod rules;
