@@ -296,3 +296,31 @@ async fn a_caller_that_never_gets_past_the_preface_does_not_hold_up_the_end() {
     let log = log.await;
     assert!(!log.iter().any(|line| line.contains("breaking them off")), "{log:#?}");
 }
+
+#[tokio::test]
+async fn a_mirror_gets_its_copies_whatever_the_two_instances_speak() {
+    for (live, mirror) in [("http", "kubernetes.io/h2c"), ("kubernetes.io/h2c", "http")] {
+        let speaking = |app_protocol: &str| app_protocol == "kubernetes.io/h2c";
+        let blue = Model::inspecting_speaking(speaking(live)).await;
+        let (sender, mut copies) = mpsc::unbounded_channel();
+        let green = Model::start_speaking(speaking(mirror), move |request| {
+            let sender = sender.clone();
+            async move {
+                sender.send(request.into_body().collect().await.unwrap().to_bytes()).unwrap();
+                full("thrown away")
+            }
+        })
+        .await;
+        let deployments = [
+            Deployment { app_protocol: live, ..Deployment::new("blue", 100, &[blue.address]) },
+            Deployment { app_protocol: mirror, mirror: 100, ..Deployment::new("green", 0, &[green.address]) },
+        ];
+        let gateway = Gateway::start(&Endpoint::new(&deployments)).await;
+        let client = client(gateway.address).await;
+        for body in ["one", "two", "three"] {
+            assert_eq!(seen(&whole(&client, request("/score", body)).await)["body"], body);
+            let copy = tokio::time::timeout(PATIENCE, copies.recv()).await.unwrap().unwrap();
+            assert_eq!(copy, body);
+        }
+    }
+}
