@@ -94,6 +94,29 @@ async fn instances_are_exchanged_under_load_without_a_failed_request() {
 }
 
 #[tokio::test]
+async fn two_hundred_tables_are_exchanged_under_load_without_a_failed_request() {
+    let (blue, green) = (short().await, short().await);
+    let gateway = Gateway::start(&Endpoint::new(&[Deployment::new("blue", 100, &[blue.address])])).await;
+    let callers = Callers::start(gateway.address, 20);
+    for generation in 0..200 {
+        let share = generation * 37 % 101;
+        let mut endpoint = Endpoint::new(&[
+            Deployment::new("blue", share, &[blue.address]),
+            Deployment::new("green", 100 - share, &[green.address]),
+        ]);
+        endpoint.generation = generation + 2;
+        if generation % 3 == 0 {
+            // One of the two leaves and comes back.
+            endpoint.deployments.retain(|deployment| deployment.weight >= 50);
+        }
+        gateway.serve(&endpoint).await;
+    }
+    callers.progress(100).await;
+    assert_eq!(callers.stop().await, Vec::<String>::new());
+    assert!(blue.requests() > 0 && green.requests() > 0);
+}
+
+#[tokio::test]
 async fn an_instance_that_leaves_finishes_what_it_has_and_gets_nothing_new() {
     let permits = Arc::new(Semaphore::new(0));
     let gate = Arc::clone(&permits);

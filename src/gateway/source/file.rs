@@ -14,7 +14,7 @@ use crate::gateway::table::writer::TableWriter;
 use crate::process::readiness::Readiness;
 
 /// How often the files are looked at. Notices of the kernel do not cross every mount.
-const INTERVAL: Duration = Duration::from_millis(500);
+const INTERVAL: Duration = Duration::from_millis(100);
 
 /// One file.
 #[derive(Deserialize, Debug, Default)]
