@@ -24,6 +24,9 @@ use super::protocol::Protocol;
 /// How long an unused connection is kept. Below the two seconds after which gunicorn closes its side: a request that
 /// meets a closing connection on the way can't be sent again.
 const IDLE: Duration = Duration::from_secs(1);
+/// The longest head of an answer in HTTP/1, in bytes, and what is read ahead of its body: what each answer that waits for
+/// a slow caller costs in memory.
+const BUFFER: usize = 32 << 10;
 /// The longest that connecting may take, however patient the request. An instance on a lost node does not even refuse.
 const CONNECT: Duration = Duration::from_secs(2);
 /// Bytes of one answer of HTTP/2 that may be under way unread. All of a connection may be as many as if 64 callers
@@ -106,8 +109,11 @@ impl Upstream {
         let link = match protocol {
             Protocol::Http1 => {
                 let (stream, allowance) = Bounded::new(stream);
-                let (sender, connection) =
-                    http1::Builder::new().handshake(TokioIo::new(stream)).await.map_err(handshake)?;
+                let (sender, connection) = http1::Builder::new()
+                    .max_buf_size(BUFFER)
+                    .handshake(TokioIo::new(stream))
+                    .await
+                    .map_err(handshake)?;
                 Link::Http1 { sender, connection: Some(Box::pin(connection.with_upgrades())), allowance }
             }
             Protocol::Http2 => {

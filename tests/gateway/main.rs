@@ -19,6 +19,7 @@ mod rest;
 mod roll;
 mod routing;
 mod rules;
+mod slowhttptest;
 mod smuggling;
 mod split;
 mod statuses;
