@@ -11,6 +11,10 @@ use mooring_operator::gateway::tls::certificate::Files;
 use mooring_operator::gateway::{self, Options, Source, TlsOptions};
 use mooring_operator::process::{descriptors, shutdown, telemetry};
 
+/// Gives back what connections have freed, which the system's own keeps: it is mixed with what they still hold.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Takes scoring requests, finds the endpoint, checks the key or token, chooses a deployment and one of its instances, and
 /// passes the answer back as a stream.
 #[derive(Parser, Debug)]

@@ -442,8 +442,8 @@ enum Content {
 impl AnswerBody {
     /// An answer of our own.
     #[must_use]
-    pub fn own(text: impl Into<Bytes>, record: Record) -> Self {
-        Self { content: Content::Own(Full::new(text.into())), record: Some(record), turn: None, broken: None }
+    pub fn own(text: impl Into<Bytes>, record: Record) -> Box<Self> {
+        Self::new(Content::Own(Full::new(text.into())), Some(record))
     }
 
     /// Ends `turn` with the body.
@@ -453,14 +453,19 @@ impl AnswerBody {
 
     /// No body, of an answer whose account is closed elsewhere.
     #[must_use]
-    pub fn none() -> Self {
-        Self { content: Content::Own(Full::default()), record: None, turn: None, broken: None }
+    pub fn none() -> Box<Self> {
+        Self::new(Content::Own(Full::default()), None)
     }
 
     /// The answer of an instance.
     #[must_use]
-    pub const fn instance(body: InstanceBody, record: Record) -> Self {
-        Self { content: Content::Instance(body), record: Some(record), turn: None, broken: None }
+    pub fn instance(body: InstanceBody, record: Record) -> Box<Self> {
+        Self::new(Content::Instance(body), Some(record))
+    }
+
+    /// On the heap: hyper moves an answer a dozen times on its way out.
+    fn new(content: Content, record: Option<Record>) -> Box<Self> {
+        Box::new(Self { content, record, turn: None, broken: None })
     }
 }
 

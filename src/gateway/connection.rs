@@ -104,7 +104,7 @@ where
 async fn http1<I, S>(stream: I, service: S, close: CancellationToken) -> hyper::Result<()>
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: Service<Request<Incoming>, Response = Response<AnswerBody>, Error = Infallible>,
+    S: Service<Request<Incoming>, Response = Response<Box<AnswerBody>>, Error = Infallible>,
 {
     let turns = Arc::new(Turns::default());
     let mut stream = Patient::new(stream, Arc::clone(&turns));
@@ -175,7 +175,7 @@ async fn word(stream: &mut (impl AsyncRead + Unpin), left: Bytes, close: &Cancel
 async fn http2<I, F>(stream: I, score: impl Fn(Request<Incoming>) -> F, close: CancellationToken) -> hyper::Result<()>
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    F: Future<Output = Result<Response<AnswerBody>, Infallible>> + Send + 'static,
+    F: Future<Output = Result<Response<Box<AnswerBody>>, Infallible>> + Send + 'static,
 {
     let (asked, ever_asked) = (AtomicBool::new(true), AtomicBool::new(false));
     let service = service_fn(|request| {

@@ -32,7 +32,7 @@ use answer::{Answer, Refusal};
 use identify::Caller;
 
 /// Answers one request, whatever happens. `pool` belongs to the calling thread.
-pub async fn score(gateway: Arc<Gateway>, pool: Arc<Pool>, request: Request<Incoming>) -> Response<AnswerBody> {
+pub async fn score(gateway: Arc<Gateway>, pool: Arc<Pool>, request: Request<Incoming>) -> Response<Box<AnswerBody>> {
     let (mut parts, incoming) = request.into_parts();
     let mut record = Record::open(&gateway, &parts);
     record.upload.watch(&incoming);

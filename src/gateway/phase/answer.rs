@@ -148,7 +148,7 @@ impl Refusal {
 #[derive(Debug)]
 pub struct Answer {
     /// The answer that has begun.
-    pub response: Begun,
+    pub response: Box<Begun>,
     /// The deployment that it comes from.
     pub deployment: Arc<Deployment>,
     /// Whether the scoring path was asked.
@@ -161,7 +161,7 @@ pub struct Answer {
 
 /// Makes the answer.
 #[must_use]
-pub fn answer(outcome: Result<Answer, Refusal>, caller: &Caller, mut record: Record) -> Response<AnswerBody> {
+pub fn answer(outcome: Result<Answer, Refusal>, caller: &Caller, mut record: Record) -> Response<Box<AnswerBody>> {
     let outcome = outcome.and_then(framed).and_then(within_limit).and_then(asked_for);
     // Where a next request begins can't be known then.
     let lost = matches!(outcome, Err(Refusal::BadRequest(_) | Refusal::BadBody | Refusal::BodyTimeout));
@@ -181,7 +181,7 @@ pub fn answer(outcome: Result<Answer, Refusal>, caller: &Caller, mut record: Rec
 
 /// Answers a browser that asks what a page may do.
 #[must_use]
-pub fn preflight(mut record: Record) -> Response<AnswerBody> {
+pub fn preflight(mut record: Record) -> Response<Box<AnswerBody>> {
     record.answered(StatusCode::NO_CONTENT.as_u16());
     let mut response = Response::new(AnswerBody::own(Vec::new(), record));
     *response.status_mut() = StatusCode::NO_CONTENT;
@@ -191,11 +191,11 @@ pub fn preflight(mut record: Record) -> Response<AnswerBody> {
 /// Puts on what every answer has.
 #[must_use]
 pub fn sign(
-    mut response: Response<AnswerBody>,
+    mut response: Response<Box<AnswerBody>>,
     caller: &Caller,
     visit: Option<&Visit>,
     gateway: &Gateway,
-) -> Response<AnswerBody> {
+) -> Response<Box<AnswerBody>> {
     let ends = gateway.draining.load(Ordering::Relaxed)
         && caller.protocol == Protocol::Http1
         && response.status() != StatusCode::SWITCHING_PROTOCOLS;
@@ -248,8 +248,9 @@ fn asked_for(answer: Answer) -> Result<Answer, Refusal> {
 }
 
 /// Makes a tunnel of the two connections.
-fn switch(answer: Answer, mut record: Record) -> Response<AnswerBody> {
-    let Answer { response: Begun { mut response, upstream, slot, pool, .. }, deployment, wish, .. } = answer;
+fn switch(answer: Answer, mut record: Record) -> Response<Box<AnswerBody>> {
+    let Answer { response, deployment, wish, .. } = answer;
+    let Begun { mut response, upstream, slot, pool, .. } = *response;
     let instance = hyper::upgrade::on(&mut response);
     let (mut parts, _) = response.into_parts();
     identify::clean(&mut parts.headers);
@@ -268,7 +269,7 @@ pub fn is_good(scoring: bool, status: StatusCode) -> bool {
     if scoring { status == StatusCode::OK } else { status.is_success() || status.is_redirection() }
 }
 
-fn pass_on(answer: Answer, caller: &Caller, mut record: Record) -> Response<AnswerBody> {
+fn pass_on(answer: Answer, caller: &Caller, mut record: Record) -> Response<Box<AnswerBody>> {
     let Answer { response, deployment, scoring, max_response_bytes, .. } = answer;
     let trailers = response.protocol == Protocol::Http2 && caller.protocol == Protocol::Http2;
     let (mut parts, mut body) = response.split(max_response_bytes);
@@ -309,7 +310,7 @@ struct ErrorBody<'a> {
     deployment: Option<&'a str>,
 }
 
-fn refuse(refusal: Refusal, caller: &Caller, mut record: Record) -> Response<AnswerBody> {
+fn refuse(refusal: Refusal, caller: &Caller, mut record: Record) -> Response<Box<AnswerBody>> {
     let status = refusal.status();
     record.answered(status.as_u16());
     let (endpoint, deployment) = (record.endpoint_asked().cloned(), record.chosen().cloned());

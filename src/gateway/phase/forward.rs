@@ -157,7 +157,7 @@ pub async fn forward(
     mut request: Request<RequestBody>,
     point: u32,
     record: &mut Record,
-) -> Result<Begun, Refusal> {
+) -> Result<Box<Begun>, Refusal> {
     record.forwarding();
     let patience = deployment.request_timeout;
     let begin = Instant::now();
@@ -213,7 +213,15 @@ pub async fn forward(
             Ok(response) => {
                 record.model_answered(response.status().as_u16());
                 let protocol = deployment.protocol;
-                return Ok(Begun { response, upstream, slot, pool: Arc::clone(pool), patience, timer, protocol });
+                return Ok(Box::new(Begun {
+                    response,
+                    upstream,
+                    slot,
+                    pool: Arc::clone(pool),
+                    patience,
+                    timer,
+                    protocol,
+                }));
             }
             Err(error) => error,
         };
