@@ -42,6 +42,7 @@ use crate::process::{admin, answer};
 use access_log::AccessLog;
 use listen::Doors;
 use metrics::{Collector, Connections, Results};
+use peers::Peers;
 use table::SharedTable;
 use table::writer::TableWriter;
 use tls::Tls;
@@ -60,6 +61,8 @@ pub struct Options {
     pub source: Source,
     /// The cluster's domain, for host names such as `iris.default.svc.cluster.local`.
     pub cluster_domain: String,
+    /// How other replicas are found, where there may be others.
+    pub peers: Option<peers::Options>,
     /// Threads that serve requests.
     pub threads: usize,
     /// Whether each request leaves a line on standard output.
@@ -131,6 +134,8 @@ pub struct Gateway {
     pub cluster_domain: String,
     /// Who has a good token; none without a cluster to ask.
     pub tokens: Option<Arc<Tokens>>,
+    /// This replica among the others, where there may be others.
+    pub peers: Option<Arc<Peers>>,
     /// Results of requests that belong to no endpoint.
     pub unknown: Arc<Results>,
     /// Connections of callers.
@@ -146,12 +151,17 @@ pub struct Gateway {
 /// # Errors
 /// When a port or the cluster's configuration can't be had at the start, or when a lasting task ends.
 pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), GatewayError> {
-    let readiness = Readiness::waiting_for(&["routes", "listener"]);
+    let readiness = Readiness::waiting_for(match options.peers {
+        None => &["routes", "listener"],
+        Some(_) => &["routes", "listener", "secret", "replicas"],
+    });
+    let table = Arc::new(SharedTable::default());
     let mut registry = Registry::default();
     let source = source::open(options.source).await?;
     let (tokens, reviewer) = source.client().map(|client| reviewer::start(client.clone(), &mut registry)).unzip();
     let gateway = Arc::new(Gateway {
-        table: Arc::new(SharedTable::default()),
+        peers: options.peers.as_ref().map(|options| Peers::new(options, Arc::clone(&table))),
+        table,
         cluster_domain: options.cluster_domain.to_ascii_lowercase(),
         tokens,
         unknown: Arc::new(Results::default()),
@@ -183,7 +193,14 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Ga
     };
     let admin = tokio::spawn(answer::serve(admin, answer, ended.clone()));
     let writer = TableWriter::new(Arc::clone(&gateway.table));
-    let source = tokio::spawn(source.follow(writer, readiness.clone()));
+    let membership = match gateway.peers.as_ref().zip(options.peers) {
+        None => None,
+        Some((peers, options)) => {
+            let address = options.listen;
+            Some(peers.join(options, readiness.clone()).await.map_err(listen_error(address))?)
+        }
+    };
+    let source = tokio::spawn(source.follow(writer, readiness.clone(), membership));
     let reviewer = tokio::spawn(reviewer.unwrap_or_else(|| Box::pin(std::future::pending())));
     let certificate = tokio::spawn(certificate.unwrap_or_else(|| Box::pin(std::future::pending())));
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Parser, ValueEnum};
 use mooring_operator::gateway::tls::certificate::Files;
-use mooring_operator::gateway::{self, Options, Source, TlsOptions};
+use mooring_operator::gateway::{self, Options, Source, TlsOptions, peers};
 use mooring_operator::process::{descriptors, shutdown, telemetry};
 
 /// Gives back what connections have freed, which the system's own keeps: it is mixed with what they still hold.
@@ -47,6 +47,22 @@ struct Arguments {
     /// Domain of the cluster, for host names such as iris.default.svc.cluster.local
     #[arg(long, env = "MOORING_CLUSTER_DOMAIN", default_value = "cluster.local", value_name = "DOMAIN")]
     cluster_domain: String,
+    /// Name of the Service of this gateway, by which its replicas find one another; without it, each has limits of its
+    /// own
+    #[arg(long, env = "MOORING_SERVICE_NAME", value_name = "NAME", requires_all = ["service_namespace", "pod_name", "peer_secret_file"])]
+    service_name: Option<String>,
+    /// Namespace of that Service
+    #[arg(long, env = "MOORING_SERVICE_NAMESPACE", value_name = "NAME")]
+    service_namespace: Option<String>,
+    /// Name of this replica's pod
+    #[arg(long, env = "MOORING_POD_NAME", value_name = "NAME")]
+    pod_name: Option<String>,
+    /// File with the secret that all replicas know
+    #[arg(long, env = "MOORING_PEER_SECRET_FILE", value_name = "PATH")]
+    peer_secret_file: Option<PathBuf>,
+    /// Address and port for other replicas; with --service-name
+    #[arg(long, env = "MOORING_PEER_LISTEN", default_value = "0.0.0.0:8082", value_name = "ADDRESS")]
+    peer_listen: SocketAddr,
     /// Threads that serve requests; without it, one for each processor
     #[arg(long, env = "MOORING_THREADS", value_name = "COUNT")]
     threads: Option<NonZero<usize>>,
@@ -105,6 +121,14 @@ enum LogFormat {
 
 impl Arguments {
     fn options(self) -> anyhow::Result<Options> {
+        let others = self.service_name.zip(self.service_namespace).zip(self.pod_name).zip(self.peer_secret_file);
+        let peers = others.map(|(((service, namespace), id), secret_file)| peers::Options {
+            listen: self.peer_listen,
+            id,
+            namespace,
+            service,
+            secret_file,
+        });
         let processors = || std::thread::available_parallelism().map_or(1, NonZero::get);
         Ok(Options {
             listen: self.listen,
@@ -118,6 +142,7 @@ impl Arguments {
                 SourceKind::File => Source::File { path: self.file.context("--source file needs --file")? },
             },
             cluster_domain: self.cluster_domain,
+            peers,
             threads: self.threads.map_or_else(processors, NonZero::get),
             access_log: self.access_log,
             shutdown_delay: Duration::from_secs(self.shutdown_delay_seconds),

@@ -10,6 +10,8 @@ use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
+use super::peers::permit::Permit;
+
 /// How long an instance that refused a connection is the last choice. `EndpointSlices` tell of a dead pod only
 /// after seconds, and an instance that answers nothing has the fewest requests outstanding.
 const AVOID: Duration = Duration::from_secs(5);
@@ -188,7 +190,12 @@ impl Backend {
                 .filter(|instance| instance.outstanding() < limit(instance) && !was_tried(instance, tried))
                 .max_by_key(|instance| Reverse((instance.is_avoided(), instance.outstanding())))?;
             if best.take(limit(best)) {
-                return Some(Slot { instance: Arc::clone(best), backend: Arc::clone(self), elsewhere: false });
+                return Some(Slot {
+                    instance: Arc::clone(best),
+                    backend: Arc::clone(self),
+                    elsewhere: false,
+                    permit: None,
+                });
             }
         }
     }
@@ -209,7 +216,7 @@ impl Backend {
             instance
         });
         instance.outstanding.fetch_add(1, Ordering::SeqCst);
-        Slot { instance, backend: Arc::clone(self), elsewhere: false }
+        Slot { instance, backend: Arc::clone(self), elsewhere: false, permit: None }
     }
 
     /// The ready instances of these addresses.
@@ -260,6 +267,8 @@ pub struct Slot {
     backend: Arc<Backend>,
     /// Whether another replica sends the request.
     elsewhere: bool,
+    /// What the other replicas know of it, where there may be some.
+    permit: Option<Permit>,
 }
 
 impl Slot {
@@ -276,6 +285,13 @@ impl Slot {
         self.instance.elsewhere.fetch_add(1, Ordering::SeqCst);
         self
     }
+
+    /// The same, to be told to other replicas.
+    #[must_use]
+    pub fn with(mut self, permit: Permit) -> Self {
+        self.permit = Some(permit);
+        self
+    }
 }
 
 impl Drop for Slot {
@@ -284,6 +300,8 @@ impl Drop for Slot {
             self.instance.elsewhere.fetch_sub(1, Ordering::SeqCst);
         }
         self.instance.outstanding.fetch_sub(1, Ordering::SeqCst);
+        // The owner hears of it when the place is free here too.
+        self.permit = None;
         if self.backend.waiting() > 0 {
             self.backend.freed.notify_one();
         }

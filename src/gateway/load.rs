@@ -30,7 +30,7 @@ pub struct DeploymentLoad<'a> {
     pub service: &'a str,
     /// Requests of this replica that its ready instances work on, copies for a mirror too.
     pub busy: usize,
-    /// Requests of this replica that wait for a free instance.
+    /// Requests that wait for a free instance here; where replicas share limits, those of all wait at one of them.
     pub queued: usize,
     /// Instances that may get requests.
     pub instances: usize,
@@ -58,7 +58,7 @@ pub fn of(table: &Table) -> Load<'_> {
                 endpoint: &endpoint.name,
                 deployment: &deployment.name,
                 service: &deployment.service,
-                busy: deployment.backend.in_flight(),
+                busy: deployment.backend.own_in_flight(),
                 queued: deployment.backend.waiting(),
                 instances: deployment.backend.ready().len(),
                 capacity: deployment.capacity(),

@@ -230,7 +230,13 @@ impl Collect for Collector {
         bytes(&mut encoder, &endpoints)?;
         mirrors(&mut encoder, &endpoints)?;
         instances(&mut encoder, &endpoints)?;
-        self.process(&mut encoder)
+        self.process(&mut encoder)?;
+        let Some(peers) = &self.gateway.peers else { return Ok(()) };
+        let owned = endpoints.iter().filter(|endpoint| peers.owns(endpoint)).count();
+        let help = "Endpoints whose requests this replica admits for all";
+        encoder
+            .encode_descriptor("mooring_gateway_owned_endpoints", help, None, MetricType::Gauge)?
+            .encode_gauge(&owned)
     }
 }
 

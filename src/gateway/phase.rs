@@ -63,7 +63,7 @@ async fn walk(
 ) -> Result<Answer, Refusal> {
     let (mut endpoint, path) = found?;
     authenticate::authenticate(&endpoint.auth, gateway.tokens.as_deref(), &mut parts.headers).await?;
-    admit::rate(&endpoint.rate)?;
+    admit::rate(&endpoint.rate, record)?;
     if let Err(refusal) = admit::size(&parts.headers, endpoint.max_request_bytes) {
         // Whoever waits for a word before sending needs no patience from us.
         if !parts.headers.contains_key(hyper::header::EXPECT) {

@@ -60,15 +60,15 @@ impl RateLimit {
         self.take_of(1, 1, now)
     }
 
-    /// The same within `share` of `whole` parts of the rate, where other replicas may have counted until now. What those
-    /// admitted is not known: from then on requests pass one by one, as if the burst had just been used.
+    /// The same within `share` of `whole` parts of the rate, where this replica counts since `since` and another one did
+    /// before. What that admitted is not known: the burst counts as used at that moment.
     ///
     /// # Errors
     /// With the time after which there is a place, when there is none.
-    pub fn take_shared(&self, share: u64, whole: u64, now: Instant) -> Result<(), Duration> {
+    pub fn take_shared(&self, share: u64, whole: u64, since: Instant, now: Instant) -> Result<(), Duration> {
         if !self.counting.swap(true, Ordering::Relaxed) {
             let interval = self.interval.load(Ordering::Relaxed).saturating_mul(whole) / share.max(1);
-            let spent = self.since_start(now).saturating_add(interval.max(SECOND / BURST_PART));
+            let spent = self.since_start(since).saturating_add(interval.max(SECOND / BURST_PART));
             self.due.fetch_max(spent, Ordering::Relaxed);
         }
         self.take_of(share, whole, now)
@@ -177,7 +177,8 @@ mod tests {
     #[test]
     fn whoever_takes_over_the_counting_has_no_burst_and_a_share_is_no_more_than_that() {
         let limit = RateLimit::new(1_000);
-        let take = |at: u64| limit.take_shared(1, 2, limit.start + Duration::from_micros(at * 100)).is_ok();
+        let take =
+            |at: u64| limit.take_shared(1, 2, limit.start, limit.start + Duration::from_micros(at * 100)).is_ok();
         let passed: Vec<u64> = (0..10_000).filter(|at| take(*at)).collect();
         assert!((495..=500).contains(&passed.len()), "{}", passed.len());
         assert!(passed.iter().zip(&passed[1..]).all(|(one, next)| next - one >= 19), "one by one");

@@ -11,6 +11,7 @@ use hyper::{Method, StatusCode, Version};
 use super::Gateway;
 use super::access_log::Line;
 use super::body::{BodyError, Upload};
+use super::peers::Peers;
 use super::phase::mirror;
 use super::table::{Auth, Deployment, Endpoint};
 
@@ -26,6 +27,8 @@ const CALLER_GONE: u16 = 499;
 pub struct Record {
     gateway: Arc<Gateway>,
     started: Instant,
+    /// Whether the request has not been counted against its endpoint's rate yet, and whoever admits it has to.
+    pub uncounted: bool,
     /// How much of the request body has come in.
     pub upload: Arc<Upload>,
     endpoint: Option<Arc<Endpoint>>,
@@ -88,6 +91,7 @@ impl Record {
         Self {
             gateway,
             started: Instant::now(),
+            uncounted: false,
             upload: Arc::default(),
             endpoint: None,
             deployment: None,
@@ -144,6 +148,12 @@ impl Record {
     #[must_use]
     pub const fn endpoint_asked(&self) -> Option<&Arc<Endpoint>> {
         self.endpoint.as_ref()
+    }
+
+    /// This replica among the others, where there may be others.
+    #[must_use]
+    pub fn peers(&self) -> Option<&Arc<Peers>> {
+        self.gateway.peers.as_ref()
     }
 
     /// The deployment that was chosen.

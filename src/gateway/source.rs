@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use kube::Client;
 
+use super::peers::membership::Membership;
 use super::table::writer::TableWriter;
 use super::{GatewayError, Source};
 use crate::process::readiness::Readiness;
@@ -48,11 +49,20 @@ impl Open {
         }
     }
 
-    /// Keeps the table current, without end. It marks `routes` ready after the first whole table.
-    pub async fn follow(self, writer: TableWriter, readiness: Readiness) {
+    /// Keeps the table and the members current, without end. It marks `routes` ready after the first whole table.
+    pub async fn follow(self, writer: TableWriter, readiness: Readiness, membership: Option<Membership>) {
         match self {
-            Self::Cluster { client, namespace } => cluster::follow(client, namespace, writer, readiness).await,
-            Self::File { path } => file::follow(path, writer, readiness).await,
+            Self::Cluster { client, namespace } => {
+                let routes = cluster::follow(client.clone(), namespace, writer, readiness);
+                match membership {
+                    None => routes.await,
+                    Some(membership) => tokio::select! {
+                        () = routes => {}
+                        () = cluster::follow_replicas(client, membership) => {}
+                    },
+                }
+            }
+            Self::File { path } => file::follow(path, writer, readiness, membership).await,
         }
     }
 }

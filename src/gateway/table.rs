@@ -12,6 +12,7 @@ use hyper::header::HeaderValue;
 use super::backend::Backend;
 use super::cors;
 use super::metrics::{DeploymentMetrics, Results};
+use super::peers::message::Target;
 use super::protocol::Protocol;
 use super::rate::RateLimit;
 use super::token::Scope;
@@ -57,6 +58,8 @@ pub struct Endpoint {
     pub namespace: String,
     /// Name of the endpoint.
     pub name: String,
+    /// A hash of both, the same in all replicas.
+    pub key: u64,
     /// How callers are authenticated.
     pub auth: Auth,
     /// Requests each second, over all deployments. Stays the same object while routes change.
@@ -100,6 +103,8 @@ pub struct Deployment {
     pub name: String,
     /// The same, as a header value.
     pub header: HeaderValue,
+    /// The names by which other replicas know it.
+    pub target: Arc<Target>,
     /// Share of the traffic, relative to the other deployments.
     pub weight: u32,
     /// The Service of the instances.

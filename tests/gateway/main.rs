@@ -13,6 +13,7 @@ mod http2;
 mod mirror;
 mod model;
 mod numbers;
+mod peers;
 mod process;
 mod rate;
 mod rest;

@@ -37,13 +37,20 @@ impl Gateway {
 
     /// The same with further arguments.
     pub async fn start_with(endpoint: &Endpoint, arguments: &[&OsStr]) -> Self {
+        Self::start_from(&endpoint.yaml(), arguments).await
+    }
+
+    /// The same with the text of the file.
+    pub async fn start_from(text: &str, arguments: &[&OsStr]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("routes.yaml"), endpoint.yaml()).unwrap();
+        fs::write(folder.path().join("routes.yaml"), text).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_mooring-gateway"));
         command.args(["--source=file", "--file"]).arg(folder.path()).args(arguments);
         let gateway = Self::run(command, folder).await;
         gateway.wait_for("the files were read", 1).await;
-        assert_eq!(gateway.admin("/ready").await.status, 200);
+        while gateway.admin("/ready").await.status != 200 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         gateway
     }
 
@@ -79,6 +86,14 @@ impl Gateway {
         let reads = self.lines("the files were read");
         self.write(&endpoint.yaml());
         self.wait_for("the files were read", reads + 1).await;
+    }
+
+    /// The field of the first line of the log with this message.
+    pub async fn logged(&self, message: &str, field: &str) -> String {
+        self.wait_for(message, 1).await;
+        let log = self.log();
+        let line = log.iter().find(|line| line.contains(message)).unwrap();
+        serde_json::from_str::<serde_json::Value>(line).unwrap()[field].as_str().unwrap().to_owned()
     }
 
     /// Replaces the file as a whole, so that no half of it is read.
@@ -138,8 +153,18 @@ impl Gateway {
 
     /// Asks the process to end.
     pub fn terminate(&self) {
+        self.signal("-TERM");
+    }
+
+    /// Sends the process a signal, such as `-STOP`.
+    pub fn signal(&self, signal: &str) {
         let id = self.child.id().unwrap().to_string();
-        assert!(std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        assert!(std::process::Command::new("kill").args([signal, &id]).status().unwrap().success());
+    }
+
+    /// Waits for the end.
+    pub async fn wait(&mut self) {
+        tokio::time::timeout(PATIENCE, self.child.wait()).await.unwrap().unwrap();
     }
 
     /// Waits for the end, and gives the access log.

@@ -21,7 +21,8 @@ pub struct Target {
 /// What a caller says to an owner.
 #[derive(Serialize, Deserialize, Clone, PartialEq, Eq)]
 pub enum Call {
-    /// Who calls; the first word.
+    /// Who calls; the first word. All others come after the owner's first beat: an owner that stood still finds the words
+    /// of connections that were given up long ago, and must not take them for news.
     Hello {
         /// The secret that all replicas know.
         secret: String,
@@ -29,6 +30,8 @@ pub enum Call {
         id: String,
         /// A number that each start of the process draws.
         incarnation: u64,
+        /// A number of the connection, higher than those before.
+        connection: u64,
     },
     /// The view that the caller is in from now on, and what it has in flight of the endpoints that the owner has there.
     State {

@@ -29,7 +29,7 @@ pub struct Caller {
     pub id: String,
     /// A number that each start of the process draws.
     pub incarnation: u64,
-    /// A number for each connection, rising.
+    /// A number for each of its connections, rising.
     pub connection: u64,
 }
 
@@ -39,6 +39,8 @@ pub struct Replica {
     id: String,
     view: Arc<View>,
     peers: BTreeMap<String, Peer>,
+    /// The view that all members were in, and since when.
+    settled: Option<(Version, Moment)>,
 }
 
 /// What is known of another replica.
@@ -83,7 +85,7 @@ impl Replica {
     /// A replica that knows nobody.
     #[must_use]
     pub fn new(id: String) -> Self {
-        Self { id, view: Arc::default(), peers: BTreeMap::new() }
+        Self { id, view: Arc::default(), peers: BTreeMap::new(), settled: None }
     }
 
     /// The view that it is in.
@@ -117,7 +119,7 @@ impl Replica {
         mut place: impl FnMut(Claim) -> Option<Slot>,
     ) {
         let peer = self.peers.entry(from.id.clone()).or_insert_with(|| Peer::new(now));
-        if from.connection < peer.connection {
+        if peer.incarnation == Some(from.incarnation) && from.connection < peer.connection {
             // What is left of a connection that it has given up.
             return;
         }
@@ -167,11 +169,9 @@ impl Replica {
         })
     }
 
-    /// Forgets a request of a peer that has ended.
-    pub fn released(&mut self, from: &Caller, id: u64) {
-        if let Some(peer) = self.of(from) {
-            peer.holds.remove(&id);
-        }
+    /// Forgets a request of a peer that has ended, and gives its place back.
+    pub fn released(&mut self, from: &Caller, id: u64) -> Option<Slot> {
+        self.of(from)?.holds.remove(&id)
     }
 
     /// Notes that a connection of a peer has ended. What it has in flight goes on until it says otherwise.
@@ -218,7 +218,9 @@ impl Replica {
             others.extend(rank.map(|rank| Other { rank, leased: peer.leased, promised: peer.promised }));
             true
         });
-        Standing { me: view.rank(&self.id), view, settled, others }
+        let since = self.settled.filter(|(version, _)| *version == view.version).map_or(now, |(_, since)| since);
+        self.settled = settled.then_some((view.version, since));
+        Standing { me: view.rank(&self.id), view, settled, since, others }
     }
 
     fn of(&mut self, caller: &Caller) -> Option<&mut Peer> {
@@ -234,6 +236,8 @@ pub struct Standing {
     pub view: Arc<View>,
     me: Option<usize>,
     settled: bool,
+    /// Since when all members are in the view.
+    pub since: Moment,
     others: Vec<Other>,
 }
 
@@ -257,7 +261,35 @@ pub enum Right {
     Wait,
 }
 
+/// What of a standing matters to those who wait: what they may do changes with it, and only with it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outline {
+    version: Version,
+    settled: bool,
+    silent: Vec<usize>,
+}
+
 impl Standing {
+    /// What of it matters to those who wait.
+    #[must_use]
+    pub fn outline(&self, now: Moment) -> Outline {
+        let silent = self.others.iter().filter(|other| now >= other.leased).map(|other| other.rank).collect();
+        Outline { version: self.view.version, settled: self.settled, silent }
+    }
+
+    /// Whether this replica owns the endpoint.
+    #[must_use]
+    pub fn is_owner(&self, endpoint: u64) -> bool {
+        self.me.is_some() && self.view.owner(endpoint) == self.me
+    }
+
+    /// The id of the other member that owns the endpoint; None when it is this one's.
+    #[must_use]
+    pub fn owner(&self, endpoint: u64) -> Option<&str> {
+        let rank = self.view.owner(endpoint).filter(|rank| Some(*rank) != self.me)?;
+        self.view.members().get(rank).map(|member| member.id.as_str())
+    }
+
     /// What may be done about a request for `endpoint`, whose requests take no longer than `patience`.
     #[must_use]
     pub fn right(&self, endpoint: u64, now: Moment, patience: Duration) -> Right {

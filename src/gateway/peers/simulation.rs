@@ -84,6 +84,8 @@ struct Connection {
     caller_run: u64,
     owner: String,
     calls: VecDeque<Call>,
+    /// Whether the caller has said its state.
+    said: bool,
     replies: VecDeque<Reply>,
     caller_open: bool,
     owner_open: bool,
@@ -243,7 +245,7 @@ impl World {
             }
         }
         for connection in &mut self.connections {
-            if connection.caller == id && connection.caller_open {
+            if connection.caller == id && connection.caller_open && connection.said {
                 connection.calls.push_back(node.state(&connection.owner));
             }
         }
@@ -335,7 +337,8 @@ impl World {
                 caller: id.to_owned(),
                 caller_run: node.incarnation,
                 owner: member.id.clone(),
-                calls: VecDeque::from([node.state(&member.id)]),
+                calls: VecDeque::new(),
+                said: false,
                 replies: VecDeque::new(),
                 caller_open: true,
                 owner_open: true,
@@ -428,7 +431,7 @@ impl World {
             Call::Release { id } => {
                 let node = self.nodes.get_mut(&owner).unwrap();
                 node.asks.retain(|(asker, asked, ..)| *asker != caller || *asked != id);
-                node.replica.released(&caller, id);
+                drop(node.replica.released(&caller, id));
             }
             Call::Echo { sent } => self.nodes.get_mut(&owner).unwrap().replica.answered(&caller, sent, now),
             Call::Hello { .. } => {}
@@ -440,18 +443,18 @@ impl World {
         match reply {
             Reply::Beat { sent } => {
                 let node = self.nodes.get_mut(&id).unwrap();
-                if node.replica.answering(&owner, now) {
+                if node.replica.answering(&owner, now) || !connection.said {
+                    connection.said = true;
                     connection.calls.push_back(node.state(&owner));
                 }
                 connection.calls.push_back(Call::Echo { sent });
             }
             Reply::View(view) => {
                 // It is said on this connection too.
-                let number = connection.number;
                 let before = self.nodes[&id].replica.view().version;
                 self.adopt(&id, &view.hashed());
                 let node = &self.nodes[&id];
-                if node.replica.view().version != before && connection.number == number {
+                if node.replica.view().version != before && connection.said {
                     connection.calls.push_back(node.state(&owner));
                 }
             }
@@ -532,7 +535,8 @@ impl World {
                 Right::Grant(portion) => {
                     let (share, whole) = portion.parts();
                     if rate {
-                        if let Err(retry_after) = node.rates[endpoint].take_shared(share, whole, moment) {
+                        let since = self.start + standing.since;
+                        if let Err(retry_after) = node.rates[endpoint].take_shared(share, whole, since, moment) {
                             self.reply(&caller, refused(Why::RateLimited { retry_after }));
                             continue;
                         }
@@ -601,7 +605,9 @@ impl World {
             };
             if waiting.rate {
                 let (share, whole) = portion.parts();
-                if node.rates[endpoint].take_shared(share, whole, moment).is_err() {
+                let alone = matches!(portion, Portion::Only(..));
+                let since = if alone { self.start } else { self.start + standing.since };
+                if node.rates[endpoint].take_shared(share, whole, since, moment).is_err() {
                     continue;
                 }
                 waiting.rate = false;
@@ -624,7 +630,7 @@ impl World {
 
     fn call(&mut self, caller: &str, owner: &str, call: Call) -> bool {
         let open = |connection: &&mut Connection| {
-            connection.caller == caller && connection.owner == owner && connection.caller_open
+            connection.caller == caller && connection.owner == owner && connection.caller_open && connection.said
         };
         self.connections.iter_mut().find(open).is_some_and(|connection| {
             connection.calls.push_back(call);

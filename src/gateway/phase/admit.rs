@@ -1,21 +1,26 @@
 //! Whether there is room for the request.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hyper::header::{CONTENT_LENGTH, HeaderMap};
 
 use super::answer::Refusal;
 use crate::gateway::backend::{Instance, Slot};
+use crate::gateway::peers::admission::Seeker;
 use crate::gateway::rate::RateLimit;
 use crate::gateway::record::Record;
 use crate::gateway::table::Deployment;
 
-/// Counts the request against the endpoint's rate.
+/// Counts the request against the endpoint's rate, or leaves that to whoever admits it where that may be another replica.
 ///
 /// # Errors
 /// When the rate is used up.
-pub fn rate(limit: &RateLimit) -> Result<(), Refusal> {
+pub fn rate(limit: &RateLimit, record: &mut Record) -> Result<(), Refusal> {
+    if record.peers().is_some() {
+        record.uncounted = true;
+        return Ok(());
+    }
     limit.take(Instant::now()).map_err(|retry_after| Refusal::RateLimited { retry_after })
 }
 
@@ -38,44 +43,98 @@ pub async fn slot(
     point: u32,
     record: &mut Record,
 ) -> Result<Slot, Refusal> {
-    let backend = &deployment.backend;
+    if let (Some(peers), Some(endpoint)) = (record.peers().cloned(), record.endpoint_asked().cloned()) {
+        // A copy takes no place that it would have to wait for.
+        let patience = if record.is_copy() { Duration::ZERO } else { deployment.max_queue_wait };
+        let rate = &mut record.uncounted;
+        let mut seeker = Seeker { endpoint: &endpoint, deployment, tried, point, rate, patience };
+        if let Some(slot) = peers.slot_at_once(&mut seeker)? {
+            return Ok(slot);
+        }
+        let since = Instant::now();
+        // On the heap, so that a request that need not wait has no room for it.
+        let placed = Box::pin(peers.slot(seeker)).await;
+        record.queued(since);
+        return placed;
+    }
     let limit = |_: &Instance| deployment.max_concurrent_requests_per_instance;
-    // Whoever waits already comes first.
-    if backend.waiting() == 0
-        && let Some(slot) = backend.try_slot(limit, tried, point)
-    {
+    if let Some(slot) = at_once(deployment, limit, tried, point) {
         return Ok(slot);
     }
-    let missing = if tried.is_empty() { Refusal::NotReady } else { Refusal::Connection };
     if record.is_copy() {
-        return Err(if backend.has_untried(tried) { Refusal::TooManyPending } else { missing });
+        let missing = if tried.is_empty() { Refusal::NotReady } else { Refusal::Connection };
+        return Err(if deployment.backend.has_untried(tried) { Refusal::TooManyPending } else { missing });
     }
     let since = Instant::now();
-    let place = backend.wait();
-    let capacity = backend.capacity(limit);
-    if backend.in_flight().saturating_add(backend.waiting()) > capacity.saturating_mul(2) && capacity > 0 {
-        return Err(Refusal::TooManyPending);
+    let deadline = tokio::time::Instant::now() + deployment.max_queue_wait;
+    let placed = queue(deployment, limit, tried, point, deadline, std::future::pending()).await;
+    record.queued(since);
+    placed.map_err(|unplaced| match unplaced {
+        Unplaced::Refused(refusal) => refusal,
+        Unplaced::Changed => Refusal::Internal,
+    })
+}
+
+/// A place that is free, when nobody waits for it already.
+pub fn at_once(
+    deployment: &Deployment,
+    limit: impl Fn(&Instance) -> usize,
+    tried: &[Arc<Instance>],
+    point: u32,
+) -> Option<Slot> {
+    let backend = &deployment.backend;
+    if backend.waiting() == 0 { backend.try_slot(limit, tried, point) } else { None }
+}
+
+/// Why a request in the queue has no place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unplaced {
+    /// It gets none.
+    Refused(Refusal),
+    /// The limits are others now.
+    Changed,
+}
+
+/// A place as soon as one is free, in the order of arrival, until `changed`. `limit` is how many requests an instance may
+/// work on.
+///
+/// # Errors
+/// When there is no instance but `tried`, when too many wait already, or when it takes until `deadline`.
+pub async fn queue(
+    deployment: &Deployment,
+    limit: impl Fn(&Instance) -> usize,
+    tried: &[Arc<Instance>],
+    point: u32,
+    deadline: tokio::time::Instant,
+    changed: impl Future<Output = ()>,
+) -> Result<Slot, Unplaced> {
+    let backend = &deployment.backend;
+    if let Some(slot) = at_once(deployment, &limit, tried, point) {
+        return Ok(slot);
     }
-    let deadline = tokio::time::sleep(deployment.max_queue_wait);
-    let mut deadline = std::pin::pin!(deadline);
+    let place = backend.wait();
+    let capacity = backend.capacity(&limit);
+    if backend.in_flight().saturating_add(backend.waiting()) > capacity.saturating_mul(2) && capacity > 0 {
+        return Err(Unplaced::Refused(Refusal::TooManyPending));
+    }
+    let mut deadline = std::pin::pin!(tokio::time::sleep_until(deadline));
+    let mut changed = std::pin::pin!(changed);
     loop {
         if !backend.has_untried(tried) {
-            return Err(missing);
+            let refusal = if tried.is_empty() { Refusal::NotReady } else { Refusal::Connection };
+            return Err(Unplaced::Refused(refusal));
         }
         let freed = place.freed();
         let mut freed = std::pin::pin!(freed);
         // From here on no word of a free instance is missed.
         freed.as_mut().enable();
-        if let Some(slot) = backend.try_slot(limit, tried, point) {
-            record.queued(since);
+        if let Some(slot) = backend.try_slot(&limit, tried, point) {
             return Ok(slot);
         }
         tokio::select! {
             () = freed => {}
-            () = &mut deadline => {
-                record.queued(since);
-                return Err(Refusal::TooManyPending);
-            }
+            () = &mut deadline => return Err(Unplaced::Refused(Refusal::TooManyPending)),
+            () = &mut changed => return Err(Unplaced::Changed),
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::api::endpoint_route::EndpointRoute;
 use crate::api::label;
 use crate::gateway::GatewayError;
 use crate::gateway::backend::Address;
+use crate::gateway::peers::membership::Membership;
 use crate::gateway::table::writer::TableWriter;
 use crate::process::build;
 use crate::process::readiness::Readiness;
@@ -76,6 +77,36 @@ pub async fn follow(client: Client, namespace: Option<String>, mut writer: Table
         writer.publish();
         if known_routes.complete && known_slices.listing.complete {
             readiness.set("routes", true);
+        }
+    }
+}
+
+/// Keeps the members as the gateway's own Service has them.
+pub async fn follow_replicas(client: Client, mut membership: Membership) {
+    let (namespace, service) = membership.service.clone();
+    let api = Api::<EndpointSlice>::namespaced(client, &namespace);
+    let of_service = format!("{}={service}", label::SERVICE_NAME);
+    let mut slices = watch(api, watcher::Config::default().timeout(WATCH_SECONDS).labels(&of_service));
+    let mut listing = Listing::default();
+    let mut seen = BTreeSet::new();
+    while let Some(change) = slices.next().await {
+        listing.hear(&change, "the gateway's own EndpointSlices");
+        match change {
+            Ok(Event::Init) => seen.clear(),
+            Ok(Event::InitApply(slice)) => {
+                seen.insert(slice.name_any());
+                membership.set(slice);
+            }
+            Ok(Event::InitDone) => {
+                membership.retain(&seen);
+                listing.complete = true;
+            }
+            Ok(Event::Apply(slice)) => membership.set(slice),
+            Ok(Event::Delete(slice)) => membership.remove(&slice),
+            Err(_) => {}
+        }
+        if listing.complete {
+            membership.publish();
         }
     }
 }

@@ -6,10 +6,13 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::ResourceExt;
 use serde::Deserialize;
 
 use crate::api::endpoint_route::EndpointRoute;
 use crate::gateway::backend::Address;
+use crate::gateway::peers::membership::Membership;
 use crate::gateway::table::writer::TableWriter;
 use crate::process::readiness::Readiness;
 
@@ -26,6 +29,9 @@ pub struct Document {
     /// Addresses of the ready instances, by `<namespace>/<service>`.
     #[serde(default)]
     pub instances: BTreeMap<String, Vec<SocketAddr>>,
+    /// Slices of the gateway's own Service, where it has other replicas.
+    #[serde(default)]
+    pub replicas: Vec<EndpointSlice>,
 }
 
 /// Why files are no table.
@@ -58,7 +64,7 @@ pub enum FileError {
 }
 
 /// Keeps the table as the files at `path` say. While they can't be understood, the last good table stays.
-pub async fn follow(path: PathBuf, mut writer: TableWriter, readiness: Readiness) {
+pub async fn follow(path: PathBuf, mut writer: TableWriter, readiness: Readiness, mut membership: Option<Membership>) {
     let mut before: Option<BTreeMap<PathBuf, String>> = None;
     let mut complaint = String::new();
     let mut services = BTreeSet::new();
@@ -74,9 +80,17 @@ pub async fn follow(path: PathBuf, mut writer: TableWriter, readiness: Readiness
             }
         };
         match parse(&texts) {
-            Ok(document) => {
+            Ok(mut document) => {
                 complaint.clear();
+                let slices = std::mem::take(&mut document.replicas);
                 publish(document, &mut writer, &mut services);
+                if let Some(membership) = &mut membership {
+                    membership.retain(&slices.iter().map(ResourceExt::name_any).collect());
+                    for slice in slices {
+                        membership.set(slice);
+                    }
+                    membership.publish();
+                }
                 readiness.set("routes", true);
             }
             Err(error) => complain(&error, &mut complaint),
@@ -130,6 +144,7 @@ fn parse(texts: &BTreeMap<PathBuf, String>) -> Result<Document, FileError> {
         }
         all.routes.extend(document.routes);
         all.instances.extend(document.instances);
+        all.replicas.extend(document.replicas);
     }
     Ok(all)
 }

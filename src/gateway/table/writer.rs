@@ -13,6 +13,8 @@ use crate::api::endpoint::AuthMode;
 use crate::api::endpoint_route::{EndpointRoute, RouteAuth, RouteDeployment, token_audience};
 use crate::gateway::backend::{Address, Backend};
 use crate::gateway::cors;
+use crate::gateway::peers::message::Target;
+use crate::gateway::peers::view::hash;
 use crate::gateway::protocol::Protocol;
 use crate::gateway::rate::RateLimit;
 use crate::gateway::token::Scope;
@@ -74,7 +76,10 @@ impl TableWriter {
         let mut mirror = None;
         for deployment in spec.deployments {
             let percent = u32::try_from(deployment.mirror.0).unwrap_or(0);
-            let Some(deployment) = self.deployment(&key, deployment, before.as_deref()).map(Arc::new) else { continue };
+            let Some(deployment) = self.deployment(&key, &spec.endpoint_name, deployment, before.as_deref()) else {
+                continue;
+            };
+            let deployment = Arc::new(deployment);
             // Whoever has live traffic is no mirror, so that no copy meets its own original.
             if percent > 0 && deployment.weight == 0 {
                 mirror = Some(Mirror { percent, deployment: Arc::clone(&deployment) });
@@ -82,6 +87,7 @@ impl TableWriter {
             deployments.push(deployment);
         }
         let endpoint = Endpoint {
+            key: hash(&format!("{namespace}/{}", spec.endpoint_name)),
             auth: auth(&key, &spec.endpoint_name, spec.auth),
             rate: rate(spec.limits.requests_per_second, before.as_deref()),
             max_request_bytes: u64::try_from(spec.limits.max_request_bytes).unwrap_or(0),
@@ -167,7 +173,13 @@ impl TableWriter {
         self.backends.entry((namespace.to_owned(), service.to_owned())).or_default()
     }
 
-    fn deployment(&mut self, key: &Key, route: RouteDeployment, before: Option<&Endpoint>) -> Option<Deployment> {
+    fn deployment(
+        &mut self,
+        key: &Key,
+        endpoint: &str,
+        route: RouteDeployment,
+        before: Option<&Endpoint>,
+    ) -> Option<Deployment> {
         let (Ok(header), Ok(port)) = (HeaderValue::from_str(&route.name), u16::try_from(route.port)) else {
             tracing::warn!(
                 namespace = key.0,
@@ -178,8 +190,10 @@ impl TableWriter {
             return None;
         };
         let before = before.and_then(|endpoint| endpoint.deployments.iter().find(|before| before.name == route.name));
+        let target = Target { namespace: key.0.clone(), endpoint: endpoint.to_owned(), deployment: route.name.clone() };
         Some(Deployment {
             header,
+            target: Arc::new(target),
             weight: u32::try_from(route.weight.0).unwrap_or(0),
             port,
             protocol: match route.app_protocol {
