@@ -11,6 +11,7 @@ mod evidence;
 mod metrics;
 mod observe;
 mod pass;
+pub mod peer_secret;
 mod quota;
 pub mod run;
 mod tell;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::{Parser, Subcommand, ValueEnum};
 use mooring_operator::catalogue::page;
-use mooring_operator::operator::{crds, run};
+use mooring_operator::operator::{crds, peer_secret, run};
 use mooring_operator::plan;
 use mooring_operator::process::{admin, readiness::Readiness, shutdown, telemetry};
 use prometheus_client::registry::Registry;
@@ -68,6 +68,9 @@ struct Run {
     /// Passes of each kind at the same time.
     #[arg(long, env = "MOORING_CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
     concurrency: u16,
+    /// Secret by which the replicas of the gateway know one another, as NAMESPACE/NAME; it is made when it is missing.
+    #[arg(long, env = "MOORING_PEER_SECRET", value_name = "NAMESPACE/NAME")]
+    peer_secret: Option<peer_secret::Place>,
     /// Address of /live, /ready and /metrics.
     #[arg(long, env = "MOORING_ADMIN", default_value = "0.0.0.0:8081")]
     admin: String,
@@ -136,6 +139,7 @@ async fn operate(arguments: Run) -> anyhow::Result<()> {
         },
         namespace: arguments.namespace,
         concurrency: arguments.concurrency,
+        peer_secret: arguments.peer_secret,
     };
     let controllers = run::run(settings, &readiness, &mut registry, shutdown.clone()).await?;
     let listener = TcpListener::bind(&arguments.admin)

@@ -29,7 +29,7 @@ use super::backoff::Backoff;
 use super::metrics::Metrics;
 use super::observe::Observer;
 use super::pass::{PassError, Tools};
-use super::{deployment, endpoint, quota, watch};
+use super::{deployment, endpoint, peer_secret, quota, watch};
 use crate::api::condition::{self, reason};
 use crate::api::label::MANAGER;
 use crate::plan::Config;
@@ -56,6 +56,8 @@ pub struct Settings {
     pub namespace: Option<String>,
     /// Passes of each kind at the same time.
     pub concurrency: u16,
+    /// The Secret of the gateway's replicas, to be made when it is missing; not looked at without it.
+    pub peer_secret: Option<peer_secret::Place>,
 }
 
 /// Why the operator ended.
@@ -92,6 +94,9 @@ pub async fn run(
     let (metrics, readiness) = (Metrics::new(registry), readiness.clone());
     Ok(async move {
         let tasks = TaskTracker::new();
+        if let Some(place) = settings.peer_secret {
+            tasks.spawn(peer_secret::keep(client.clone(), place, shutdown.clone()));
+        }
         let (watches, queued) = watch::start(&client, settings.namespace.as_deref(), &tasks, &shutdown);
         let caches = Arc::clone(&watches.caches);
         let (endpoints, deployments) = (caches.endpoints.store().clone(), caches.deployments.store().clone());

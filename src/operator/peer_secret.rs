@@ -1,0 +1,102 @@
+//! The Secret by which the replicas of the gateway know one another.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use k8s_openapi::api::core::v1::Secret;
+use kube::Client;
+use kube::api::{Api, ObjectMeta, PostParams};
+use tokio_util::sync::CancellationToken;
+
+/// Its only key.
+const KEY: &str = "secret";
+/// Random bytes of the secret.
+const BYTES: usize = 32;
+/// How often it is looked for: gateways that run need it only to find new ones.
+const INTERVAL: Duration = Duration::from_mins(1);
+/// Pause after a failure: the first gateways wait.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// Where the Secret is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl std::str::FromStr for Place {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('/') {
+            Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() => {
+                Ok(Self { namespace: namespace.to_owned(), name: name.to_owned() })
+            }
+            _ => Err("it is not of the form NAMESPACE/NAME".to_owned()),
+        }
+    }
+}
+
+/// Makes the Secret whenever it is missing, until `shutdown`. One that is there is never changed.
+pub async fn keep(client: Client, place: Place, shutdown: CancellationToken) {
+    let secrets = Api::<Secret>::namespaced(client, &place.namespace);
+    let mut failing = false;
+    loop {
+        let pause = match make_if_missing(&secrets, &place.name).await {
+            Ok(made) => {
+                if made {
+                    tracing::info!(secret = place.name, "made the secret of the gateway's replicas");
+                }
+                failing = false;
+                INTERVAL
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::warn!(secret = place.name, %error, "making the secret of the gateway's replicas failed");
+                }
+                PAUSE
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = shutdown.cancelled() => return,
+        }
+    }
+}
+
+async fn make_if_missing(secrets: &Api<Secret>, name: &str) -> Result<bool, Box<dyn std::error::Error + Send + Sync>> {
+    if secrets.get_metadata_opt(name).await?.is_some() {
+        return Ok(false);
+    }
+    let mut bytes = [0; BYTES];
+    getrandom::fill(&mut bytes)?;
+    let secret = Secret {
+        metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
+        immutable: Some(true),
+        string_data: Some(BTreeMap::from([(KEY.to_owned(), URL_SAFE_NO_PAD.encode(bytes))])),
+        ..Secret::default()
+    };
+    match secrets.create(&PostParams::default(), &secret).await {
+        Ok(_) => Ok(true),
+        // Another operator was quicker; its secret is as good.
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_has_a_namespace_and_a_name() {
+        assert_eq!("a/b".parse(), Ok(Place { namespace: "a".to_owned(), name: "b".to_owned() }));
+        for bad in ["", "a", "/b", "a/"] {
+            assert!(bad.parse::<Place>().is_err(), "{bad}");
+        }
+    }
+}
