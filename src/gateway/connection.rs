@@ -123,8 +123,8 @@ where
     });
     loop {
         let mut connection = server::conn::http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(IDLE)
+            // Patient and rest see to that: hyper would set a timer for each request.
+            .header_read_timeout(None)
             .max_buf_size(BUFFER)
             .max_header_size(BUFFER)
             .serve_connection(TokioIo::new(stream), &service)
@@ -132,7 +132,7 @@ where
         tokio::select! {
             biased;
             ended = &mut connection => return ended,
-            () = rest(&turns) => {}
+            rests = rest(&turns) => if !rests { return Ok(()) },
             () = close.cancelled() => {
                 std::pin::Pin::new(&mut connection).graceful_shutdown();
                 return connection.await;
@@ -146,15 +146,19 @@ where
     }
 }
 
-/// Resolves when all is over and nothing was asked for [`REST`].
-async fn rest(turns: &Turns) {
-    let mut begun = 0;
+/// Resolves when nothing was asked for [`REST`] and all is over, or with false when nothing was for [`IDLE`] and some of
+/// an old request is still to come.
+async fn rest(turns: &Turns) -> bool {
+    let (mut begun, mut asked) = (0, tokio::time::Instant::now());
     loop {
         tokio::time::sleep(REST).await;
-        if turns.begun() == begun && begun > 0 && turns.are_over() {
-            return;
+        if turns.begun() != begun || turns.are_under_way() {
+            (begun, asked) = (turns.begun(), tokio::time::Instant::now());
+        } else if begun > 0 && turns.are_over() {
+            return true;
+        } else if asked.elapsed() >= IDLE {
+            return false;
         }
-        begun = turns.begun();
     }
 }
 

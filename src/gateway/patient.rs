@@ -48,10 +48,16 @@ impl Turns {
         self.begun.load(Ordering::Relaxed)
     }
 
+    /// Whether something that was asked is not answered.
+    #[must_use]
+    pub fn are_under_way(&self) -> bool {
+        self.open.load(Ordering::Relaxed) > 0
+    }
+
     /// Whether everything that was asked is answered, and nothing is under way in either direction.
     #[must_use]
     pub fn are_over(&self) -> bool {
-        self.open.load(Ordering::Relaxed) == 0
+        !self.are_under_way()
             && !self.awaits_head()
             && !self.stuck.load(Ordering::Relaxed)
             && !self.unread.load(Ordering::Relaxed)
@@ -59,7 +65,7 @@ impl Turns {
 
     /// Whether a head has begun that is not whole.
     fn awaits_head(&self) -> bool {
-        self.head.load(Ordering::Relaxed) == self.begun() + 1 && self.open.load(Ordering::Relaxed) == 0
+        self.head.load(Ordering::Relaxed) == self.begun() + 1 && !self.are_under_way()
     }
 }
 
@@ -154,7 +160,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for Patient<I> {
             Poll::Ready(Ok(()))
         };
         if read.is_ready() {
-            if buffer.filled().len() > before && this.turns.open.load(Ordering::Relaxed) == 0 {
+            if buffer.filled().len() > before && !this.turns.are_under_way() {
                 this.turns.head.store(this.turns.begun() + 1, Ordering::Relaxed);
             }
             return read;
