@@ -258,18 +258,7 @@ async fn a_copy_has_the_path_the_headers_the_ids_and_all_of_the_body() {
 
 #[tokio::test]
 async fn each_chunk_reaches_the_mirror_before_the_next_is_sent() {
-    let (sender, mut arrived) = mpsc::channel(16);
-    let green = Model::start(move |request| {
-        let sender = sender.clone();
-        async move {
-            let mut body = request.into_body();
-            while let Some(Ok(frame)) = body.frame().await {
-                sender.send(frame.into_data().unwrap()).await.unwrap();
-            }
-            full("done")
-        }
-    })
-    .await;
+    let (green, mut arrived) = Model::telling().await;
     let blue = versatile().await;
     let gateway = Gateway::start(&mirrored(&blue, &[green.address], 100)).await;
     let mut connection = Connection::open(gateway.address).await;

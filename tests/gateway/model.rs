@@ -144,6 +144,35 @@ impl Model {
         .await
     }
 
+    /// A model that tells each piece of a body as it arrives.
+    pub async fn telling() -> (Self, mpsc::Receiver<Bytes>) {
+        let (sender, arrived) = mpsc::channel(16);
+        let model = Self::start(move |request| {
+            let sender = sender.clone();
+            async move {
+                let mut body = request.into_body();
+                while let Some(Ok(frame)) = body.frame().await {
+                    sender.send(frame.into_data().unwrap()).await.unwrap();
+                }
+                full("done")
+            }
+        });
+        (model.await, arrived)
+    }
+
+    /// A model that answers once it is told to.
+    pub async fn held() -> (Self, watch::Sender<bool>) {
+        let (finish, finished) = watch::channel(false);
+        let model = Self::start(move |_| {
+            let mut finished = finished.clone();
+            async move {
+                finished.wait_for(|finished| *finished).await.unwrap();
+                full("late")
+            }
+        });
+        (model.await, finish)
+    }
+
     pub fn requests(&self) -> usize {
         self.requests.load(Ordering::SeqCst)
     }

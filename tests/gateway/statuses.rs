@@ -102,15 +102,7 @@ async fn what_is_not_there_is_404() {
 
 #[tokio::test]
 async fn a_model_that_takes_too_long_is_408_and_stays_busy_until_it_is_done() {
-    let (finish, finished) = tokio::sync::watch::channel(false);
-    let model = Model::start(move |_| {
-        let mut finished = finished.clone();
-        async move {
-            finished.wait_for(|finished| *finished).await.unwrap();
-            full("late")
-        }
-    })
-    .await;
+    let (model, finish) = Model::held().await;
     let mut blue = Deployment::new("blue", 100, &[model.address]);
     (blue.timeout_ms, blue.concurrent, blue.queue_ms) = (200, 1, 100);
     let gateway = Gateway::start(&Endpoint::new(&[blue])).await;

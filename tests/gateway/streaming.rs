@@ -44,18 +44,7 @@ async fn each_chunk_of_an_answer_arrives_before_the_next_is_made() {
 
 #[tokio::test]
 async fn each_chunk_of_a_request_arrives_before_the_next_is_sent() {
-    let (sender, mut arrived) = mpsc::channel(16);
-    let model = Model::start(move |request| {
-        let sender = sender.clone();
-        async move {
-            let mut body = request.into_body();
-            while let Some(Ok(frame)) = body.frame().await {
-                sender.send(frame.into_data().unwrap()).await.unwrap();
-            }
-            full("done")
-        }
-    })
-    .await;
+    let (model, mut arrived) = Model::telling().await;
     let gateway = gateway(&model).await;
     let mut connection = Connection::open(gateway.address).await;
     connection.send(wire::request("POST", "/score", "transfer-encoding: chunked\r\n", "")).await;

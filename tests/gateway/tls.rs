@@ -20,7 +20,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::certificates::{HOST, Mount, Pair};
 use crate::documents::{Deployment, Endpoint, KEY};
-use crate::model::{Model, full};
+use crate::model::Model;
 use crate::process::{Gateway, PATIENCE};
 
 async fn gateway(model: &Model, mount: &Mount) -> Gateway {
@@ -189,15 +189,7 @@ async fn a_gateway_does_not_start_with_a_certificate_that_is_no_good() {
 
 #[tokio::test]
 async fn a_request_over_tls_is_finished_when_the_gateway_ends() {
-    let (finish, finished) = tokio::sync::watch::channel(false);
-    let model = Model::start(move |_| {
-        let mut finished = finished.clone();
-        async move {
-            finished.wait_for(|finished| *finished).await.unwrap();
-            full("late")
-        }
-    })
-    .await;
+    let (model, finish) = Model::held().await;
     let pair = Pair::new();
     let gateway = gateway(&model, &Mount::new(&pair)).await;
     let stream = connect(gateway.tls, &client(&pair, &[&TLS13], &[])).await.unwrap();
