@@ -385,6 +385,24 @@ async fn an_owner_that_is_killed_or_stands_still_is_replaced_and_no_instance_get
     }
 }
 
+/// The owner may use half of the places then, but those who may wait are as many as ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_a_replica_stands_still_callers_wait_and_none_is_turned_away() {
+    let models = instances(1, Duration::from_millis(20)).await;
+    let replicas = Replicas::start(&endpoint(&models, 4), 2).await;
+    let owner = replicas.owner().await;
+    let callers = Callers::start(&[replicas.all[owner].gateway.address], 8);
+    callers.progress(20).await;
+    replicas.all[1 - owner].gateway.signal("-STOP");
+    // More than are served before the owner notices.
+    callers.progress(1_000).await;
+    replicas.all[1 - owner].gateway.signal("-CONT");
+    callers.progress(100).await;
+    assert_eq!(callers.refused.load(Ordering::SeqCst), 0);
+    assert_eq!(callers.stop().await, Vec::<String>::new());
+    assert_within(&models, 4);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_rate_holds_over_all_replicas_together() {
     let models = instances(1, Duration::ZERO).await;

@@ -195,7 +195,10 @@ async fn keep(link: Arc<Link>, peers: Arc<Peers>) {
         }
         match ended {
             Err(error) if !std::mem::replace(&mut failing, true) => {
-                tracing::warn!(replica = link.owner, address = %link.address, %error, "no way to another replica");
+                tracing::warn!(
+                    replica = link.owner, address = %link.address, %error,
+                    "no way to another replica: TCP to this port must be allowed among the gateway's pods"
+                );
             }
             Err(_) => {}
             Ok(()) => failing = false,

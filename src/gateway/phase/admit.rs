@@ -113,7 +113,8 @@ pub async fn queue(
         return Ok(slot);
     }
     let place = backend.wait();
-    let capacity = backend.capacity(&limit);
+    // Of all that the deployment may have: a share that is withheld for a moment makes callers wait, and turns none away.
+    let capacity = backend.capacity(|_| deployment.max_concurrent_requests_per_instance);
     if backend.in_flight().saturating_add(backend.waiting()) > capacity.saturating_mul(2) && capacity > 0 {
         return Err(Unplaced::Refused(Refusal::TooManyPending));
     }
