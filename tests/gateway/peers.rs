@@ -271,9 +271,10 @@ async fn call(
     failures
 }
 
-/// Ten thousand requests in all.
+/// Ten thousand requests in all, or `MOORING_RACING_REQUESTS` for each of the 36 combinations.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn racing_requests_never_exceed_the_limit_and_use_all_of_it() {
+    let requests = std::env::var("MOORING_RACING_REQUESTS").map_or(278, |number| number.parse().unwrap());
     for count in 1..=3 {
         let first = instances(1, Duration::from_millis(3)).await;
         let mut replicas = Replicas::start(&endpoint(&first, 1), count).await;
@@ -286,7 +287,12 @@ async fn racing_requests_never_exceed_the_limit_and_use_all_of_it() {
             let models = instances(instance_count, time).await;
             replicas.serve(&endpoint(&models, concurrent)).await;
             let callers = Callers::start(&replicas.addresses(), 2 * cap);
-            callers.progress(278).await;
+            callers.progress(2 * cap).await;
+            let worked = || models.iter().map(|model| model.busy.worked.load(Ordering::SeqCst)).sum::<usize>();
+            let (before, since) = (worked(), Instant::now());
+            callers.progress(requests).await;
+            let busy = f64::from(u32::try_from(worked() - before).unwrap()) / 1e6 / since.elapsed().as_secs_f64();
+            println!("{count} replicas, {instance_count} × {concurrent}: {busy:.2} of {cap} places were busy");
             assert_eq!(callers.stop().await, Vec::<String>::new());
             assert_within(&models, concurrent);
             let most: usize = models.iter().map(Instance::most).sum();
