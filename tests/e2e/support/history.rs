@@ -163,9 +163,10 @@ pub fn is_told(seen: &[Sighting], kind: &str, name: &str, type_: &str, reason: &
     })
 }
 
-/// Whether the operator has warned of anything.
-pub fn has_warning(seen: &[Sighting]) -> bool {
-    told(seen).any(|event| event.type_.as_deref() == Some("Warning"))
+/// What the operator has warned of, in its words.
+pub fn warnings(seen: &[Sighting]) -> Vec<String> {
+    let warnings = told(seen).filter(|event| event.type_.as_deref() == Some("Warning"));
+    warnings.map(|event| event.note.clone().unwrap_or_default()).collect()
 }
 
 pub fn is_ready(pod: &Pod) -> bool {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::documents::endpoint;
 use super::evidence::{self, Shown};
-use super::history::{History, Sighting, What, deployments, endpoints, has_warning, is_told};
+use super::history::{History, Sighting, What, deployments, endpoints, is_told, warnings};
 use super::place::Place;
 use super::states;
 use super::waits::is_true;
@@ -134,10 +134,11 @@ impl Trial {
     pub async fn was_calm(self) {
         self.history.look(|seen| {
             assert_only(&[], seen);
-            assert!(
-                deployments(seen).all(|it| it.status.as_ref().is_none_or(|status| status.recent_errors.is_empty()))
-            );
-            assert!(!has_warning(seen), "a Warning was told");
+            for deployment in deployments(seen) {
+                let recent = deployment.status.iter().flat_map(|status| &status.recent_errors);
+                assert_eq!(recent.collect::<Vec<_>>(), [] as [&DeploymentError; 0]);
+            }
+            assert_eq!(warnings(seen), [] as [&str; 0]);
         });
         self.done().await;
     }
