@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -101,10 +101,23 @@ impl Instance {
     }
 }
 
+/// Whether the instances of a Service may get requests; in the order in which traffic goes there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    /// There is none.
+    Absent,
+    /// They were ready, and none is said to be now: their node may only be out of the API server's sight. Better than
+    /// nothing.
+    Doubtful,
+    /// They are ready.
+    Ready,
+}
+
 /// The instances of one Service. Stays the same object while routes change, so that its counts stay true.
 #[derive(Debug, Default)]
 pub struct Backend {
     ready: ArcSwap<Vec<Arc<Instance>>>,
+    is_doubtful: AtomicBool,
     /// Instances that left with requests unfinished: they may come back, and their count must come with them.
     departed: Mutex<Vec<Weak<Instance>>>,
     waiting: AtomicUsize,
@@ -120,8 +133,14 @@ impl Backend {
 
     /// Whether there is an instance that may get requests.
     #[must_use]
-    pub fn is_ready(&self) -> bool {
-        !self.ready.load().is_empty()
+    pub fn standing(&self) -> Standing {
+        if self.ready.load().is_empty() {
+            Standing::Absent
+        } else if self.is_doubtful.load(Ordering::Relaxed) {
+            Standing::Doubtful
+        } else {
+            Standing::Ready
+        }
     }
 
     /// Requests that the ready instances work on.
@@ -148,8 +167,10 @@ impl Backend {
         self.waiting.load(Ordering::SeqCst)
     }
 
-    /// Takes `addresses` for the ready instances from now on. One that stays keeps its count.
-    pub fn replace(&self, addresses: &[Address]) {
+    /// Takes `addresses` for the instances that may get requests from now on; `is_doubtful` when they are only those that
+    /// were ready last. One that stays keeps its count.
+    pub fn replace(&self, addresses: &[Address], is_doubtful: bool) {
+        self.is_doubtful.store(is_doubtful, Ordering::Relaxed);
         let mut departed = self.departed.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.ready.load_full();
         let known = |address: &Address| {
@@ -318,7 +339,7 @@ mod tests {
 
     fn backend(count: u8) -> Arc<Backend> {
         let backend = Arc::new(Backend::default());
-        backend.replace(&(1..=count).map(address).collect::<Vec<_>>());
+        backend.replace(&(1..=count).map(address).collect::<Vec<_>>(), false);
         backend
     }
 
@@ -342,7 +363,7 @@ mod tests {
     fn an_instance_that_stays_keeps_its_count() {
         let backend = backend(1);
         let _slot = backend.try_slot(|_| 1, &[], 0).unwrap();
-        backend.replace(&[address(2), address(1)]);
+        backend.replace(&[address(2), address(1)], false);
         let counts: Vec<_> = backend.ready().iter().map(|instance| instance.outstanding()).collect();
         assert_eq!(counts, [0, 1]);
     }
@@ -351,9 +372,9 @@ mod tests {
     fn an_instance_that_comes_back_is_as_busy_as_it_left() {
         let backend = backend(1);
         let slot = backend.try_slot(|_| 1, &[], 0).unwrap();
-        backend.replace(&[]);
-        assert!(!backend.is_ready());
-        backend.replace(&[address(1)]);
+        backend.replace(&[], false);
+        assert_eq!(backend.standing(), Standing::Absent);
+        backend.replace(&[address(1)], false);
         assert!(backend.try_slot(|_| 1, &[], 0).is_none());
         drop(slot);
         assert!(backend.try_slot(|_| 1, &[], 0).is_some());

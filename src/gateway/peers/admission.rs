@@ -135,7 +135,7 @@ impl Peers {
                 Right::Wait => {}
             }
             if !deployment.backend.has_untried(seeker.tried) {
-                return Err(if seeker.tried.is_empty() { Refusal::NotReady } else { Refusal::Connection });
+                return Err(admit::none_left(deployment, seeker.tried));
             }
             if Instant::now() >= deadline {
                 return Err(Refusal::TooManyPending);

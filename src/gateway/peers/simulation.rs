@@ -196,7 +196,7 @@ impl World {
     fn begin(&mut self, id: &str) {
         let backends = self.instances.iter().map(|instances| {
             let backend = Arc::new(Backend::default());
-            backend.replace(instances);
+            backend.replace(instances, false);
             backend
         });
         self.numbers += 1;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use hyper::header::{CONTENT_LENGTH, HeaderMap};
 
 use super::answer::Refusal;
-use crate::gateway::backend::{Instance, Slot};
+use crate::gateway::backend::{Instance, Slot, Standing};
 use crate::gateway::peers::admission::Seeker;
 use crate::gateway::rate::RateLimit;
 use crate::gateway::record::Record;
@@ -62,8 +62,8 @@ pub async fn slot(
         return Ok(slot);
     }
     if record.is_copy() {
-        let missing = if tried.is_empty() { Refusal::NotReady } else { Refusal::Connection };
-        return Err(if deployment.backend.has_untried(tried) { Refusal::TooManyPending } else { missing });
+        let is_left = deployment.backend.has_untried(tried);
+        return Err(if is_left { Refusal::TooManyPending } else { none_left(deployment, tried) });
     }
     let since = Instant::now();
     let deadline = tokio::time::Instant::now() + deployment.max_queue_wait;
@@ -73,6 +73,12 @@ pub async fn slot(
         Unplaced::Refused(refusal) => refusal,
         Unplaced::Changed => Refusal::Internal,
     })
+}
+
+/// Why there is no instance but those of `tried`: that one which was not ready anyway could not be reached is no news.
+pub fn none_left(deployment: &Deployment, tried: &[Arc<Instance>]) -> Refusal {
+    let is_ready = deployment.backend.standing() == Standing::Ready;
+    if is_ready && !tried.is_empty() { Refusal::Connection } else { Refusal::NotReady }
 }
 
 /// A place that is free, when nobody waits for it already.
@@ -122,8 +128,7 @@ pub async fn queue(
     let mut changed = std::pin::pin!(changed);
     loop {
         if !backend.has_untried(tried) {
-            let refusal = if tried.is_empty() { Refusal::NotReady } else { Refusal::Connection };
-            return Err(Unplaced::Refused(refusal));
+            return Err(Unplaced::Refused(none_left(deployment, tried)));
         }
         let freed = place.freed();
         let mut freed = std::pin::pin!(freed);

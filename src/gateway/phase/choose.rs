@@ -5,27 +5,31 @@ use std::sync::Arc;
 use hyper::header::{HeaderName, HeaderValue};
 
 use super::answer::Refusal;
+use crate::gateway::backend::Standing;
 use crate::gateway::table::{Deployment, Endpoint};
 
 /// The header by which a caller names the deployment, and an answer says which one it comes from.
 pub const PIN: HeaderName = HeaderName::from_static("azureml-model-deployment");
 
-/// The deployment that `pin` names, or one drawn by weight from those that have a ready instance.
+/// The deployment that `pin` names, or one drawn by weight from those that have a ready instance; without any,
+/// from those whose instances were ready last.
 ///
 /// # Errors
-/// When there is none of that name, none with weight, or none that is ready.
+/// When there is none of that name, none with weight, or none with an instance.
 pub fn deployment(endpoint: &Endpoint, pin: Option<&HeaderValue>, point: u32) -> Result<Arc<Deployment>, Refusal> {
     if let Some(pin) = pin {
         let named = |deployment: &&Arc<Deployment>| {
             deployment.name.as_bytes().eq_ignore_ascii_case(pin.as_bytes().trim_ascii())
         };
         let deployment = endpoint.deployments.iter().find(named).ok_or(Refusal::DeploymentNotFound)?;
-        return if deployment.backend.is_ready() { Ok(Arc::clone(deployment)) } else { Err(Refusal::NotReady) };
+        let absent = deployment.backend.standing() == Standing::Absent;
+        return if absent { Err(Refusal::NotReady) } else { Ok(Arc::clone(deployment)) };
     }
     let weights = || endpoint.deployments.iter().filter(|deployment| deployment.weight > 0);
-    let drawn =
-        draw(weights().map(|deployment| if deployment.backend.is_ready() { deployment.weight } else { 0 }), point);
-    match drawn.and_then(|index| weights().nth(index)) {
+    let standing = |deployment: &Arc<Deployment>| deployment.backend.standing();
+    let best = weights().map(standing).max().filter(|best| *best > Standing::Absent);
+    let share = |deployment| if Some(standing(deployment)) == best { deployment.weight } else { 0 };
+    match draw(weights().map(share), point).and_then(|index| weights().nth(index)) {
         Some(deployment) => Ok(Arc::clone(deployment)),
         None if weights().next().is_some() => Err(Refusal::NotReady),
         None => Err(Refusal::NoTraffic),
@@ -49,6 +53,12 @@ fn draw(weights: impl Iterator<Item = u32> + Clone, point: u32) -> Option<usize>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::endpoint::EndpointLimits;
+    use crate::api::endpoint_route::{EndpointRoute, EndpointRouteSpec, RouteAuth, RouteDeployment};
+    use crate::api::units::Percent;
+    use crate::gateway::backend::Address;
+    use crate::gateway::table::SharedTable;
+    use crate::gateway::table::writer::TableWriter;
     use proptest::prelude::*;
 
     #[test]
@@ -60,6 +70,50 @@ mod tests {
         }
         assert_eq!(counts[1], 0);
         assert!((counts[0] - 58_982_i32).abs() <= 1, "{counts:?}");
+    }
+
+    #[test]
+    fn traffic_goes_to_doubtful_instances_only_when_there_are_no_others() {
+        let table = Arc::new(SharedTable::default());
+        let mut writer = TableWriter::new(Arc::clone(&table));
+        let share = |name: &str, weight| RouteDeployment {
+            name: name.to_owned(),
+            weight: Percent(weight),
+            service: name.to_owned(),
+            port: 5001,
+            ..RouteDeployment::default()
+        };
+        let deployments = vec![share("blue", 90), share("green", 10)];
+        let spec = EndpointRouteSpec {
+            endpoint_name: "iris".to_owned(),
+            endpoint_generation: 1,
+            hosts: Vec::new(),
+            auth: RouteAuth::default(),
+            limits: EndpointLimits::default(),
+            cors: None,
+            deployments,
+        };
+        let mut route = EndpointRoute::new("iris", spec);
+        route.metadata.namespace = Some("n".to_owned());
+        writer.set_route(route);
+        writer.publish();
+        let address = [Address { ip: [198, 18, 0, 1].into(), port: None }];
+        let chosen = |pin: Option<&'static str>, point| {
+            let table = table.load();
+            let endpoint = table.by_name("n", "iris").unwrap();
+            let pin = pin.map(HeaderValue::from_static);
+            deployment(endpoint, pin.as_ref(), point).map(|deployment| deployment.name.clone())
+        };
+        assert_eq!(chosen(None, 0), Err(Refusal::NotReady));
+        writer.set_instances("n", "blue", &address, true);
+        assert_eq!(chosen(None, u32::MAX), Ok("blue".to_owned()));
+        assert_eq!(chosen(Some("blue"), 0), Ok("blue".to_owned()));
+        assert_eq!(chosen(Some("green"), 0), Err(Refusal::NotReady));
+        writer.set_instances("n", "green", &address, false);
+        assert_eq!(chosen(None, 0), Ok("green".to_owned()));
+        assert_eq!(chosen(Some("blue"), 0), Ok("blue".to_owned()));
+        writer.set_instances("n", "green", &[], true);
+        assert_eq!(chosen(None, u32::MAX), Ok("blue".to_owned()));
     }
 
     #[test]

@@ -281,7 +281,7 @@ async fn another(
     tried.push(Arc::clone(slot.instance()));
     drop(slot);
     if tried.len() >= ATTEMPTS {
-        return Err(Refusal::Connection);
+        return Err(admit::none_left(deployment, tried));
     }
     admit::slot(deployment, tried, point, record).await
 }

@@ -195,8 +195,43 @@ impl Listing {
 #[derive(Debug, Default)]
 struct Slices {
     listing: Listing,
-    /// By Service, then by slice: the ready instances, by pod.
-    services: HashMap<Key, BTreeMap<String, Vec<(String, Address)>>>,
+    services: HashMap<Key, Service>,
+}
+
+#[derive(Debug, Default)]
+struct Service {
+    /// By slice.
+    instances: BTreeMap<String, Vec<Listed>>,
+    /// The pods that were ready when any was last.
+    were_ready: BTreeSet<String>,
+}
+
+/// An instance that a slice has, and that is not on its way out.
+#[derive(Debug)]
+struct Listed {
+    pod: String,
+    address: Address,
+    is_ready: bool,
+}
+
+impl Service {
+    /// Where the instances are that may get requests, and whether that is in doubt: when none is ready any more, those
+    /// that were last stay. A node that can't report to the API server for a while loses the readiness of all its pods
+    /// at once, though they answer as before. A pod counts once, though it may have an address of each family, or stand
+    /// in two slices on its way between them.
+    fn usable(&mut self) -> (Vec<Address>, bool) {
+        let listed = || self.instances.values().flatten();
+        let ready: BTreeMap<_, _> = listed().filter(|it| it.is_ready).map(|it| (&it.pod, it.address)).collect();
+        let is_doubtful = ready.is_empty();
+        let usable: BTreeMap<_, _> = if is_doubtful {
+            listed().filter(|it| self.were_ready.contains(&it.pod)).map(|it| (&it.pod, it.address)).collect()
+        } else {
+            ready
+        };
+        let addresses: BTreeSet<_> = usable.values().copied().collect();
+        self.were_ready = usable.into_keys().cloned().collect();
+        (addresses.into_iter().collect(), is_doubtful)
+    }
 }
 
 impl Slices {
@@ -227,7 +262,7 @@ impl Slices {
     fn set(&mut self, slice: &EndpointSlice, writer: &mut TableWriter) {
         if let Some(service) = service(slice) {
             self.change(&service, writer, |slices| {
-                slices.insert(slice.name_any(), ready_instances(slice));
+                slices.insert(slice.name_any(), listed(slice));
             });
         }
     }
@@ -247,16 +282,13 @@ impl Slices {
         &mut self,
         service: &Key,
         writer: &mut TableWriter,
-        change: impl FnOnce(&mut BTreeMap<String, Vec<(String, Address)>>),
+        change: impl FnOnce(&mut BTreeMap<String, Vec<Listed>>),
     ) {
-        let slices = self.services.entry(service.clone()).or_default();
-        change(slices);
-        // A pod counts once, though it may have an address of each family, or stand in two slices on its way between them.
-        let pods: BTreeMap<&str, Address> =
-            slices.values().flatten().map(|(pod, address)| (pod.as_str(), *address)).collect();
-        let addresses: BTreeSet<Address> = pods.into_values().collect();
-        writer.set_instances(&service.0, &service.1, &Vec::from_iter(addresses));
-        if slices.is_empty() {
+        let known = self.services.entry(service.clone()).or_default();
+        change(&mut known.instances);
+        let (addresses, is_doubtful) = known.usable();
+        writer.set_instances(&service.0, &service.1, &addresses, is_doubtful);
+        if known.instances.is_empty() {
             self.services.remove(service);
         }
     }
@@ -267,17 +299,17 @@ fn service(slice: &EndpointSlice) -> Option<Key> {
     Some((slice.namespace()?, slice.labels().get(label::SERVICE_NAME)?.clone()))
 }
 
-/// Pod and address of each instance that may get requests.
-fn ready_instances(slice: &EndpointSlice) -> Vec<(String, Address)> {
+/// The instances of a slice that stay.
+fn listed(slice: &EndpointSlice) -> Vec<Listed> {
     let instance = |endpoint: &Endpoint| {
         let conditions = endpoint.conditions.as_ref();
         // Nothing said means ready, and not on the way out.
-        let ready = conditions.and_then(|conditions| conditions.ready).unwrap_or(true);
+        let is_ready = conditions.and_then(|conditions| conditions.ready).unwrap_or(true);
         let terminating = conditions.and_then(|conditions| conditions.terminating).unwrap_or(false);
-        let text = endpoint.addresses.first().filter(|_| ready && !terminating)?;
+        let text = endpoint.addresses.first().filter(|_| !terminating)?;
         let ip = text.parse().ok()?;
         let pod = endpoint.target_ref.as_ref().and_then(|target| target.uid.clone());
-        Some((pod.unwrap_or_else(|| text.clone()), Address { ip, port: None }))
+        Some(Listed { pod: pod.unwrap_or_else(|| text.clone()), address: Address { ip, port: None }, is_ready })
     };
     slice.endpoints.iter().filter_map(instance).collect()
 }
@@ -312,15 +344,56 @@ mod tests {
                 {"addresses": []}
             ]),
         );
-        let ips: Vec<_> = ready_instances(&slice).into_iter().map(|(_, address)| address.ip.to_string()).collect();
-        assert_eq!(ips, ["198.18.0.1", "198.18.0.4"]);
+        assert_eq!(usable(&mut Service::default(), &[&slice]), (strings(&["198.18.0.1", "198.18.0.4"]), false));
+    }
+
+    fn strings(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(|text| (*text).to_owned()).collect()
+    }
+
+    /// What is usable when `slices` are all.
+    fn usable(service: &mut Service, slices: &[&EndpointSlice]) -> (Vec<String>, bool) {
+        service.instances = slices.iter().map(|slice| (slice.name_any(), listed(slice))).collect();
+        let (addresses, is_doubtful) = service.usable();
+        (addresses.into_iter().map(|address| address.ip.to_string()).collect(), is_doubtful)
+    }
+
+    #[test]
+    fn when_no_instance_is_ready_any_more_those_stay_that_were_last() {
+        let pods = |conditions: [serde_json::Value; 3]| {
+            let [a, b, c] = conditions;
+            slice(
+                "one",
+                &json!([
+                    {"addresses": ["198.18.0.1"], "conditions": a},
+                    {"addresses": ["198.18.0.2"], "conditions": b},
+                    {"addresses": ["198.18.0.3"], "conditions": c}
+                ]),
+            )
+        };
+        let (yes, no) = (|| json!({"ready": true}), || json!({"ready": false}));
+        let mut service = Service::default();
+        // One that never was ready gets nothing, whatever the others are.
+        assert_eq!(usable(&mut service, &[&pods([no(), no(), no()])]), (Vec::new(), true));
+        assert_eq!(
+            usable(&mut service, &[&pods([yes(), yes(), no()])]),
+            (strings(&["198.18.0.1", "198.18.0.2"]), false)
+        );
+        assert_eq!(usable(&mut service, &[&pods([no(), no(), no()])]), (strings(&["198.18.0.1", "198.18.0.2"]), true));
+        // On its way out is out.
+        let out = json!({"ready": false, "terminating": true});
+        assert_eq!(usable(&mut service, &[&pods([no(), out, no()])]), (strings(&["198.18.0.1"]), true));
+        assert_eq!(usable(&mut service, &[&pods([no(), no(), no()])]), (strings(&["198.18.0.1"]), true));
+        assert_eq!(usable(&mut service, &[&pods([no(), no(), yes()])]), (strings(&["198.18.0.3"]), false));
+        assert_eq!(usable(&mut service, &[&pods([no(), no(), no()])]), (strings(&["198.18.0.3"]), true));
+        assert_eq!(usable(&mut service, &[]), (Vec::new(), true));
     }
 
     #[test]
     fn a_pod_in_two_slices_counts_once_and_a_slice_that_a_new_list_lacks_is_gone() {
         let mut writer = TableWriter::new(Arc::new(SharedTable::default()));
         let mut slices = Slices::default();
-        let count = |slices: &Slices| slices.services.values().map(BTreeMap::len).sum::<usize>();
+        let count = |slices: &Slices| slices.services.values().map(|service| service.instances.len()).sum::<usize>();
         let pod = |ip: &str, uid: &str| json!([{"addresses": [ip], "targetRef": {"uid": uid}}]);
         for event in [
             Event::Init,

@@ -161,7 +161,7 @@ fn publish(document: Document, writer: &mut TableWriter, services: &mut BTreeSet
     for (service, sockets) in document.instances {
         if let Some((namespace, name)) = service.split_once('/') {
             let address = |socket: &SocketAddr| Address { ip: socket.ip(), port: Some(socket.port()) };
-            writer.set_instances(namespace, name, &sockets.iter().map(address).collect::<Vec<_>>());
+            writer.set_instances(namespace, name, &sockets.iter().map(address).collect::<Vec<_>>(), false);
         }
         services.insert(service);
     }
@@ -171,7 +171,7 @@ fn publish(document: Document, writer: &mut TableWriter, services: &mut BTreeSet
         if !services.contains(&service)
             && let Some((namespace, service)) = service.split_once('/')
         {
-            writer.set_instances(namespace, service, &[]);
+            writer.set_instances(namespace, service, &[], false);
         }
     }
     writer.publish();

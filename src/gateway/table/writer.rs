@@ -11,7 +11,7 @@ use super::{Auth, Deployment, Endpoint, Mirror, SharedTable, Table};
 use crate::api::deployment::AppProtocol;
 use crate::api::endpoint::AuthMode;
 use crate::api::endpoint_route::{EndpointRoute, RouteAuth, RouteDeployment, token_audience};
-use crate::gateway::backend::{Address, Backend};
+use crate::gateway::backend::{Address, Backend, Standing};
 use crate::gateway::cors;
 use crate::gateway::peers::message::Target;
 use crate::gateway::peers::view::hash;
@@ -128,9 +128,10 @@ impl TableWriter {
         self.changed = true;
     }
 
-    /// Takes `addresses` for the ready instances of a Service. In force at once, without [`TableWriter::publish`].
-    pub fn set_instances(&mut self, namespace: &str, service: &str, addresses: &[Address]) {
-        self.backend(namespace, service).replace(addresses);
+    /// Takes `addresses` for the instances of a Service that may get requests, as [`Backend::replace`] does. In force at
+    /// once, without [`TableWriter::publish`].
+    pub fn set_instances(&mut self, namespace: &str, service: &str, addresses: &[Address], is_doubtful: bool) {
+        self.backend(namespace, service).replace(addresses, is_doubtful);
     }
 
     /// Puts the routes in force, if any changed.
@@ -139,7 +140,7 @@ impl TableWriter {
             let table = Table { endpoints: self.endpoints(), hosts: self.hosts() };
             self.table.store(Arc::new(table));
         }
-        self.backends.retain(|_, backend| backend.is_ready() || Arc::strong_count(backend) > 1);
+        self.backends.retain(|_, backend| backend.standing() > Standing::Absent || Arc::strong_count(backend) > 1);
     }
 
     fn endpoints(&self) -> HashMap<String, Arc<Endpoint>> {
@@ -351,7 +352,7 @@ mod tests {
     fn counts_survive_a_new_table() {
         let (mut writer, table) = writer();
         writer.set_route(route("n", "iris", 1, &[]));
-        writer.set_instances("n", "iris-blue", &[Address { ip: [198, 18, 0, 1].into(), port: None }]);
+        writer.set_instances("n", "iris-blue", &[Address { ip: [198, 18, 0, 1].into(), port: None }], false);
         writer.publish();
         let before = Arc::clone(&table.load().by_name("n", "iris").unwrap().deployments[0]);
         let _slot = before.backend.try_slot(|_| 1, &[], 0).unwrap();
