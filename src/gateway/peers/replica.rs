@@ -95,8 +95,11 @@ impl Replica {
     }
 
     /// Goes on to `view`, if that is newer. From then on nothing is granted or taken under the older one.
+    ///
+    /// A view without members is nothing to go on to: this replica serves, whatever the API server can see of its node.
     pub fn adopt(&mut self, view: &View, now: Moment) -> bool {
-        if view.version <= self.view.version {
+        let is_lost = view.members().is_empty() && !self.view.members().is_empty();
+        if view.version <= self.view.version || is_lost {
             return false;
         }
         self.view = Arc::new(view.clone());
@@ -351,5 +354,28 @@ impl Portion {
             }
             Self::Only(view, _) => (1, number(view.members().len())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway::peers::view::Member;
+
+    #[test]
+    fn the_last_members_stay_when_none_is_ready_any_more() {
+        let view = |revision, ids: &[&str]| {
+            let member =
+                |id: &&str| Member { id: (*id).to_owned(), address: ([198, 18, 0, 1], 8082).into(), leaving: false };
+            View::new(revision, ids.iter().map(member).collect())
+        };
+        let mut replica = Replica::new("a".to_owned());
+        let now = Moment::default();
+        assert!(replica.adopt(&view(1, &[]), now));
+        assert!(replica.adopt(&view(2, &["a", "b"]), now));
+        assert!(!replica.adopt(&view(3, &[]), now));
+        assert_eq!(replica.view().members().len(), 2);
+        assert!(replica.adopt(&view(4, &["b"]), now));
+        assert_eq!(replica.view().members().len(), 1);
     }
 }
