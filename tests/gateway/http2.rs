@@ -264,24 +264,30 @@ async fn an_instance_of_http_2_that_takes_too_long_is_told() {
 
 #[tokio::test]
 async fn a_connection_to_an_instance_of_http_2_that_ended_is_not_used_again() {
-    // The first connection ends after its answer, as a server does that has been restarted.
+    // It ends while nothing is under way, as that of a server does that is restarted.
     let connections = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
-    let counted = std::sync::Arc::clone(&connections);
+    let end = std::sync::Arc::new(tokio::sync::Notify::new());
+    let (counted, ended) = (std::sync::Arc::clone(&connections), std::sync::Arc::clone(&end));
     let instance = model::raw(move |stream, _| {
         counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        let ended = std::sync::Arc::clone(&ended);
         async move {
             let service = hyper::service::service_fn(|_| async { Ok::<_, std::convert::Infallible>(full("once")) });
             let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-            let connection = builder.serve_connection(TokioIo::new(stream), service);
-            let _ = tokio::time::timeout(Duration::from_millis(300), connection).await;
+            tokio::select! {
+                _ = builder.serve_connection(TokioIo::new(stream), service) => {}
+                () = ended.notified() => {}
+            }
         }
     })
     .await;
     let deployment = Deployment { app_protocol: "kubernetes.io/h2c", ..Deployment::new("blue", 100, &[instance]) };
     let gateway = Gateway::start(&Endpoint::new(&[deployment])).await;
     let client = client(gateway.address).await;
-    while connections.load(std::sync::atomic::Ordering::SeqCst) < 3 {
+    for count in 1..=3 {
         assert_eq!(whole(&client, request("/score", "{}")).await.body, "once");
+        assert_eq!(connections.load(std::sync::atomic::Ordering::SeqCst), count);
+        end.notify_waiters();
         tokio::time::sleep(Duration::from_millis(30)).await;
     }
 }
