@@ -148,7 +148,23 @@ pub async fn queue(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gateway::backend::Address;
+    use crate::gateway::table::writer::tests::{route, writer};
     use hyper::header::HeaderValue;
+
+    #[test]
+    fn an_instance_that_was_not_ready_and_is_not_reached_is_no_broken_connection() {
+        let (mut writer, table) = writer();
+        writer.set_route(route("n", "iris", 1, &[]));
+        writer.publish();
+        let deployment = Arc::clone(&table.load().by_name("n", "iris").unwrap().deployments[0]);
+        let address = [Address { ip: [198, 18, 0, 1].into(), port: None }];
+        for (is_doubtful, refusal) in [(false, Refusal::Connection), (true, Refusal::NotReady)] {
+            writer.set_instances("n", "iris-blue", &address, is_doubtful);
+            assert_eq!(none_left(&deployment, &deployment.backend.ready()), refusal);
+        }
+        assert_eq!(none_left(&deployment, &[]), Refusal::NotReady);
+    }
 
     #[test]
     fn a_body_of_just_the_limit_is_admitted() {

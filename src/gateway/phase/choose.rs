@@ -53,12 +53,9 @@ fn draw(weights: impl Iterator<Item = u32> + Clone, point: u32) -> Option<usize>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::endpoint::EndpointLimits;
-    use crate::api::endpoint_route::{EndpointRoute, EndpointRouteSpec, RouteAuth, RouteDeployment};
-    use crate::api::units::Percent;
+    use crate::api::endpoint_route::RouteDeployment;
     use crate::gateway::backend::Address;
-    use crate::gateway::table::SharedTable;
-    use crate::gateway::table::writer::TableWriter;
+    use crate::gateway::table::writer::tests::{route, writer};
     use proptest::prelude::*;
 
     #[test]
@@ -74,27 +71,12 @@ mod tests {
 
     #[test]
     fn traffic_goes_to_doubtful_instances_only_when_there_are_no_others() {
-        let table = Arc::new(SharedTable::default());
-        let mut writer = TableWriter::new(Arc::clone(&table));
-        let share = |name: &str, weight| RouteDeployment {
-            name: name.to_owned(),
-            weight: Percent(weight),
-            service: name.to_owned(),
-            port: 5001,
-            ..RouteDeployment::default()
-        };
-        let deployments = vec![share("blue", 90), share("green", 10)];
-        let spec = EndpointRouteSpec {
-            endpoint_name: "iris".to_owned(),
-            endpoint_generation: 1,
-            hosts: Vec::new(),
-            auth: RouteAuth::default(),
-            limits: EndpointLimits::default(),
-            cors: None,
-            deployments,
-        };
-        let mut route = EndpointRoute::new("iris", spec);
-        route.metadata.namespace = Some("n".to_owned());
+        let (mut writer, table) = writer();
+        let mut route = route("n", "iris", 1, &[]);
+        let deployments = &mut route.spec.deployments;
+        let green =
+            RouteDeployment { name: "green".to_owned(), service: "iris-green".to_owned(), ..deployments[0].clone() };
+        deployments.push(green);
         writer.set_route(route);
         writer.publish();
         let address = [Address { ip: [198, 18, 0, 1].into(), port: None }];
@@ -105,15 +87,15 @@ mod tests {
             deployment(endpoint, pin.as_ref(), point).map(|deployment| deployment.name.clone())
         };
         assert_eq!(chosen(None, 0), Err(Refusal::NotReady));
-        writer.set_instances("n", "blue", &address, true);
-        assert_eq!(chosen(None, u32::MAX), Ok("blue".to_owned()));
-        assert_eq!(chosen(Some("blue"), 0), Ok("blue".to_owned()));
+        writer.set_instances("n", "iris-blue", &address, true);
+        assert_eq!(chosen(None, u32::MAX), Ok("Blue".to_owned()));
+        assert_eq!(chosen(Some("blue"), 0), Ok("Blue".to_owned()));
         assert_eq!(chosen(Some("green"), 0), Err(Refusal::NotReady));
-        writer.set_instances("n", "green", &address, false);
+        writer.set_instances("n", "iris-green", &address, false);
         assert_eq!(chosen(None, 0), Ok("green".to_owned()));
-        assert_eq!(chosen(Some("blue"), 0), Ok("blue".to_owned()));
-        writer.set_instances("n", "green", &[], true);
-        assert_eq!(chosen(None, u32::MAX), Ok("blue".to_owned()));
+        assert_eq!(chosen(Some("blue"), 0), Ok("Blue".to_owned()));
+        writer.set_instances("n", "iris-green", &[], true);
+        assert_eq!(chosen(None, u32::MAX), Ok("Blue".to_owned()));
     }
 
     #[test]

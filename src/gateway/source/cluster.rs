@@ -198,6 +198,7 @@ struct Slices {
     services: HashMap<Key, Service>,
 }
 
+/// What is known of one Service.
 #[derive(Debug, Default)]
 struct Service {
     /// By slice.
@@ -221,13 +222,9 @@ impl Service {
     /// in two slices on its way between them.
     fn usable(&mut self) -> (Vec<Address>, bool) {
         let listed = || self.instances.values().flatten();
-        let ready: BTreeMap<_, _> = listed().filter(|it| it.is_ready).map(|it| (&it.pod, it.address)).collect();
-        let is_doubtful = ready.is_empty();
-        let usable: BTreeMap<_, _> = if is_doubtful {
-            listed().filter(|it| self.were_ready.contains(&it.pod)).map(|it| (&it.pod, it.address)).collect()
-        } else {
-            ready
-        };
+        let is_doubtful = !listed().any(|it| it.is_ready);
+        let may = |it: &&Listed| if is_doubtful { self.were_ready.contains(&it.pod) } else { it.is_ready };
+        let usable: BTreeMap<_, _> = listed().filter(may).map(|it| (&it.pod, it.address)).collect();
         let addresses: BTreeSet<_> = usable.values().copied().collect();
         self.were_ready = usable.into_keys().cloned().collect();
         (addresses.into_iter().collect(), is_doubtful)

@@ -258,12 +258,13 @@ fn digest_bytes(hexadecimal: &str) -> Option<[u8; 32]> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::gateway) mod tests {
     use super::*;
     use crate::api::endpoint_route::EndpointRouteSpec;
     use crate::api::units::Percent;
 
-    fn route(namespace: &str, name: &str, generation: i64, hosts: &[&str]) -> EndpointRoute {
+    /// The route of an endpoint with the deployment `Blue`, whose Service is `<name>-blue`.
+    pub fn route(namespace: &str, name: &str, generation: i64, hosts: &[&str]) -> EndpointRoute {
         let deployment = RouteDeployment {
             name: "Blue".to_owned(),
             weight: Percent(100),
@@ -289,7 +290,8 @@ mod tests {
         route
     }
 
-    fn writer() -> (TableWriter, Arc<SharedTable>) {
+    /// A table and who writes it.
+    pub fn writer() -> (TableWriter, Arc<SharedTable>) {
         let table = Arc::new(SharedTable::default());
         (TableWriter::new(Arc::clone(&table)), table)
     }
