@@ -118,6 +118,7 @@ pub enum Standing {
 pub struct Backend {
     ready: ArcSwap<Vec<Arc<Instance>>>,
     is_doubtful: AtomicBool,
+    changes: AtomicU64,
     /// Instances that left with requests unfinished: they may come back, and their count must come with them.
     departed: Mutex<Vec<Weak<Instance>>>,
     waiting: AtomicUsize,
@@ -141,6 +142,13 @@ impl Backend {
         } else {
             Standing::Ready
         }
+    }
+
+    /// How often the instances were replaced. The same before and after a look at several Services: what was seen was
+    /// so at one time.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::SeqCst)
     }
 
     /// Requests that the ready instances work on.
@@ -170,6 +178,7 @@ impl Backend {
     /// Takes `addresses` for the instances that may get requests from now on; `is_doubtful` when they are only those that
     /// were ready last. One that stays keeps its count.
     pub fn replace(&self, addresses: &[Address], is_doubtful: bool) {
+        self.changes.fetch_add(1, Ordering::SeqCst);
         self.is_doubtful.store(is_doubtful, Ordering::Relaxed);
         let mut departed = self.departed.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.ready.load_full();

@@ -73,7 +73,17 @@ async fn walk(
     }
     let pin = parts.headers.get(choose::PIN);
     let (deployment, slot) = loop {
-        let deployment = choose::deployment(&endpoint, pin, caller.point)?;
+        let deployment = match choose::deployment(&endpoint, pin, caller.point) {
+            Err(Refusal::NotReady) if pin.is_none() => {
+                // Perhaps only in a table that has been exchanged meanwhile, and with it went the instances.
+                let before = std::mem::replace(&mut endpoint, identify::endpoint(&parts, gateway)?.0);
+                if Arc::ptr_eq(&before, &endpoint) {
+                    return Err(Refusal::NotReady);
+                }
+                continue;
+            }
+            chosen => chosen?,
+        };
         record.deployment(&deployment);
         match admit::slot(&deployment, &[], caller.point, record).await {
             Ok(slot) => break (deployment, slot),

@@ -27,12 +27,21 @@ pub fn deployment(endpoint: &Endpoint, pin: Option<&HeaderValue>, point: u32) ->
     }
     let weights = || endpoint.deployments.iter().filter(|deployment| deployment.weight > 0);
     let standing = |deployment: &Arc<Deployment>| deployment.backend.standing();
-    let best = weights().map(standing).max().filter(|best| *best > Standing::Absent);
-    let share = |deployment| if Some(standing(deployment)) == best { deployment.weight } else { 0 };
-    match draw(weights().map(share), point).and_then(|index| weights().nth(index)) {
-        Some(deployment) => Ok(Arc::clone(deployment)),
-        None if weights().next().is_some() => Err(Refusal::NotReady),
-        None => Err(Refusal::NoTraffic),
+    let changes = || weights().map(|deployment| deployment.backend.changes()).sum::<u64>();
+    loop {
+        let before = changes();
+        let best = match weights().map(standing).max() {
+            None => return Err(Refusal::NoTraffic),
+            Some(Standing::Absent) if changes() == before => return Err(Refusal::NotReady),
+            // One came behind this look's back while another left before its eyes.
+            Some(Standing::Absent) => continue,
+            Some(best) => best,
+        };
+        let share = |deployment| if standing(deployment) == best { deployment.weight } else { 0 };
+        // Instances come and go between two looks: then no share may be left to fall on, and all is looked at again.
+        if let Some(deployment) = draw(weights().map(share), point).and_then(|index| weights().nth(index)) {
+            return Ok(Arc::clone(deployment));
+        }
     }
 }
 
@@ -57,6 +66,7 @@ mod tests {
     use crate::gateway::backend::Address;
     use crate::gateway::table::writer::tests::{route, writer};
     use proptest::prelude::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     #[test]
     fn a_draw_is_exact_over_all_points() {
@@ -96,6 +106,38 @@ mod tests {
         assert_eq!(chosen(Some("blue"), 0), Ok("Blue".to_owned()));
         writer.set_instances("n", "iris-green", &[], true);
         assert_eq!(chosen(None, u32::MAX), Ok("Blue".to_owned()));
+    }
+
+    #[test]
+    fn one_deployment_is_always_chosen_while_instances_go_from_one_to_the_other() {
+        let (mut writer, table) = writer();
+        let mut route = route("n", "iris", 1, &[]);
+        let deployments = &mut route.spec.deployments;
+        deployments.push(RouteDeployment {
+            name: "green".to_owned(),
+            service: "iris-green".to_owned(),
+            ..deployments[0].clone()
+        });
+        writer.set_route(route);
+        let address = [Address { ip: [198, 18, 0, 1].into(), port: None }];
+        writer.set_instances("n", "iris-blue", &address, false);
+        writer.publish();
+        let endpoint = Arc::clone(table.load().by_name("n", "iris").unwrap());
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|threads| {
+            threads.spawn(|| {
+                for (from, to) in [("iris-blue", "iris-green"), ("iris-green", "iris-blue")].into_iter().cycle() {
+                    writer.set_instances("n", to, &address, false);
+                    writer.set_instances("n", from, &[], false);
+                    if is_over.load(Ordering::Relaxed) {
+                        break;
+                    }
+                }
+            });
+            let failed = (0..200_000).map(|_| deployment(&endpoint, None, 1 << 31)).filter(Result::is_err).count();
+            is_over.store(true, Ordering::Relaxed);
+            assert_eq!(failed, 0);
+        });
     }
 
     #[test]
