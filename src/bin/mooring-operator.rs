@@ -6,7 +6,9 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::{Parser, Subcommand, ValueEnum};
 use mooring_operator::catalogue::page;
-use mooring_operator::operator::{crds, peer_secret, run};
+use mooring_operator::operator::lease::Candidacy;
+use mooring_operator::operator::place::Place;
+use mooring_operator::operator::{crds, run};
 use mooring_operator::plan;
 use mooring_operator::process::{admin, readiness::Readiness, shutdown, telemetry};
 use prometheus_client::registry::Registry;
@@ -70,7 +72,14 @@ struct Run {
     concurrency: u16,
     /// Secret by which the replicas of the gateway know one another, as NAMESPACE/NAME; it is made when it is missing.
     #[arg(long, env = "MOORING_PEER_SECRET", value_name = "NAMESPACE/NAME")]
-    peer_secret: Option<peer_secret::Place>,
+    peer_secret: Option<Place>,
+    /// Lease of whoever writes, as NAMESPACE/NAME: of several replicas one reconciles, and another one goes on when it
+    /// ends. Without it there must be no other replica.
+    #[arg(long, env = "MOORING_LEASE", value_name = "NAMESPACE/NAME")]
+    lease: Option<Place>,
+    /// Name of this pod, by which the Lease tells who holds it.
+    #[arg(long, env = "MOORING_POD_NAME", default_value = "mooring-operator")]
+    pod_name: String,
     /// Address of /live, /ready and /metrics.
     #[arg(long, env = "MOORING_ADMIN", default_value = "0.0.0.0:8081")]
     admin: String,
@@ -119,6 +128,12 @@ fn main() -> anyhow::Result<()> {
     }
 }
 
+/// A name of our own, also after a restart in the same pod: what the process before has left is not known.
+fn candidacy(lease: Place, pod_name: &str) -> anyhow::Result<Candidacy> {
+    let number = getrandom::u32().context("the system gives no random bytes")?;
+    Ok(Candidacy { lease, me: format!("{pod_name}_{number:08x}") })
+}
+
 async fn operate(arguments: Run) -> anyhow::Result<()> {
     let format = match arguments.log_format {
         LogFormat::Text => telemetry::Format::Text,
@@ -139,6 +154,7 @@ async fn operate(arguments: Run) -> anyhow::Result<()> {
         },
         namespace: arguments.namespace,
         concurrency: arguments.concurrency,
+        lease: arguments.lease.map(|lease| candidacy(lease, &arguments.pod_name)).transpose()?,
         peer_secret: arguments.peer_secret,
     };
     let controllers = run::run(settings, &readiness, &mut registry, shutdown.clone()).await?;

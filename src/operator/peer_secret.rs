@@ -10,6 +10,8 @@ use kube::Client;
 use kube::api::{Api, ObjectMeta, PostParams};
 use tokio_util::sync::CancellationToken;
 
+use super::place::Place;
+
 /// Its only key.
 const KEY: &str = "secret";
 /// Random bytes of the secret.
@@ -18,28 +20,6 @@ const BYTES: usize = 32;
 const INTERVAL: Duration = Duration::from_mins(1);
 /// Pause after a failure: the first gateways wait.
 const PAUSE: Duration = Duration::from_secs(2);
-
-/// Where the Secret is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// Its namespace.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
-}
-
-impl std::str::FromStr for Place {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.split_once('/') {
-            Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() => {
-                Ok(Self { namespace: namespace.to_owned(), name: name.to_owned() })
-            }
-            _ => Err("it is not of the form NAMESPACE/NAME".to_owned()),
-        }
-    }
-}
 
 /// Makes the Secret whenever it is missing, until `shutdown`. One that is there is never changed.
 pub async fn keep(client: Client, place: Place, shutdown: CancellationToken) {
@@ -85,18 +65,5 @@ async fn make_if_missing(secrets: &Api<Secret>, name: &str) -> Result<bool, Box<
         // Another operator was quicker; its secret is as good.
         Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
         Err(error) => Err(error.into()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_place_has_a_namespace_and_a_name() {
-        assert_eq!("a/b".parse(), Ok(Place { namespace: "a".to_owned(), name: "b".to_owned() }));
-        for bad in ["", "a", "/b", "a/"] {
-            assert!(bad.parse::<Place>().is_err(), "{bad}");
-        }
     }
 }

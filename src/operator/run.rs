@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::fmt::Debug;
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Api, Patch, PatchParams};
+use kube::client::ClientBuilder;
 use kube::core::ObjectMeta;
 use kube::core::error_boundary::InvalidObject;
 use kube::{Client, Resource};
@@ -26,9 +28,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::backoff::Backoff;
+use super::claim::{Claim, Guard};
+use super::lease::{self, Candidacy, LeaseError};
 use super::metrics::Metrics;
 use super::observe::Observer;
 use super::pass::{PassError, Tools};
+use super::place::Place;
 use super::{deployment, endpoint, peer_secret, quota, watch};
 use crate::api::condition::{self, reason};
 use crate::api::label::MANAGER;
@@ -56,8 +61,10 @@ pub struct Settings {
     pub namespace: Option<String>,
     /// Passes of each kind at the same time.
     pub concurrency: u16,
+    /// The Lease of whoever writes; without it there must be no other replica.
+    pub lease: Option<Candidacy>,
     /// The Secret of the gateway's replicas, to be made when it is missing; not looked at without it.
-    pub peer_secret: Option<peer_secret::Place>,
+    pub peer_secret: Option<Place>,
 }
 
 /// Why the operator ended.
@@ -72,6 +79,12 @@ pub enum RunError {
     /// A watch ended before it began.
     #[error("a watch ended before its first answer")]
     Watch(#[from] kube_runtime::reflector::store::WriterDropped),
+    /// Another replica leads.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
+    /// Renewing the Lease ended without a word.
+    #[error("renewing the Lease failed")]
+    Renewal(#[from] tokio::task::JoinError),
 }
 
 /// Runs until `shutdown`; passes that are under way are finished.
@@ -88,53 +101,94 @@ pub async fn run(
     // Retries are ours, at the level of a pass: the client's own may take minutes inside one call.
     config.default_retry = false;
     config.connect_timeout = Some(CONNECT_TIMEOUT);
-    // So that the API server's audit log tells our requests from others.
-    config.headers.push((USER_AGENT, HeaderValue::from_static(build::OPERATOR)));
-    let client = Client::try_from(config).map_err(RunError::Client)?;
+    // So that the API server's audit log tells our requests from others, and those of one replica from another's.
+    config.headers.push((USER_AGENT, user_agent(settings.lease.as_ref())));
+    let lease_client = Client::try_from(config.clone()).map_err(RunError::Client)?;
+    let claim = if settings.lease.is_some() { Claim::none() } else { Claim::alone() };
+    let client = ClientBuilder::try_from(config).map_err(RunError::Client)?.with_layer(&Guard(claim.clone())).build();
     let (metrics, readiness) = (Metrics::new(registry), readiness.clone());
     Ok(async move {
-        let tasks = TaskTracker::new();
-        if let Some(place) = settings.peer_secret {
-            tasks.spawn(peer_secret::keep(client.clone(), place, shutdown.clone()));
+        let (elected, release) = (CancellationToken::new(), CancellationToken::new());
+        // A task of its own: however long a pass computes, the Lease is renewed.
+        let keeping = settings.lease.clone().map(|candidacy| {
+            tokio::spawn(lease::keep(lease_client, candidacy, claim, elected.clone(), release.clone()))
+        });
+        if keeping.is_none() {
+            elected.cancel();
         }
-        let (watches, queued) = watch::start(&client, settings.namespace.as_deref(), &tasks, &shutdown);
-        let caches = Arc::clone(&watches.caches);
-        let (endpoints, deployments) = (caches.endpoints.store().clone(), caches.deployments.store().clone());
-        let quotas = caches.quotas.store().clone();
+        let kept = async {
+            match keeping {
+                Some(task) => task.await??,
+                None => release.cancelled().await,
+            }
+            Ok(())
+        };
+        let (mut kept, work) = (pin!(kept), pin!(work(client, settings, metrics, readiness, elected, shutdown)));
         tokio::select! {
-            filled = watch::filled(&caches) => filled?,
-            () = shutdown.cancelled() => return Ok(()),
+            lost = kept.as_mut() => return lost,
+            done = work => done?,
         }
-        watch::open(&watches);
-        watch::start_events(&watches);
-        watch::start_downloads(&watches);
-        // The queues end with their last sender.
-        drop(watches);
-        readiness.set(CACHES, true);
-        tracing::info!("the caches are filled; reconciling");
-        metrics.count_errors_in(Arc::clone(&caches));
-        let observer = Observer::new(client.clone(), caches);
-        let tools = Arc::new(Tools { client, observer, config: settings.plan, metrics });
-        tokio::join!(
-            control(endpoint::KIND, endpoints, queued.endpoints, settings.concurrency, &tools, |object, tools| {
-                endpoint::reconcile(object, tools).boxed()
-            }),
-            control(
-                deployment::KIND,
-                deployments,
-                queued.deployments,
-                settings.concurrency,
-                &tools,
-                |object, tools| { deployment::reconcile(object, tools).boxed() }
-            ),
-            control(quota::KIND, quotas, queued.quotas, settings.concurrency, &tools, |object, tools| {
-                quota::reconcile(object, tools).boxed()
-            }),
-        );
-        tasks.close();
-        tasks.wait().await;
-        Ok(())
+        // Only now that nothing is under way: whoever has the Lease next begins at once.
+        release.cancel();
+        kept.await
     })
+}
+
+fn user_agent(candidacy: Option<&Candidacy>) -> HeaderValue {
+    let named = candidacy.and_then(|it| HeaderValue::try_from(format!("{} ({})", build::OPERATOR, it.me)).ok());
+    named.unwrap_or(HeaderValue::from_static(build::OPERATOR))
+}
+
+/// Fills the caches, and reconciles from the moment that this replica is `elected`.
+async fn work(
+    client: Client,
+    settings: Settings,
+    metrics: Metrics,
+    readiness: Readiness,
+    elected: CancellationToken,
+    shutdown: CancellationToken,
+) -> Result<(), RunError> {
+    let tasks = TaskTracker::new();
+    let (watches, queued) = watch::start(&client, settings.namespace.as_deref(), &tasks, &shutdown);
+    let caches = Arc::clone(&watches.caches);
+    let (endpoints, deployments) = (caches.endpoints.store().clone(), caches.deployments.store().clone());
+    let quotas = caches.quotas.store().clone();
+    tokio::select! {
+        filled = watch::filled(&caches) => filled?,
+        () = shutdown.cancelled() => return Ok(()),
+    }
+    readiness.set(CACHES, true);
+    tracing::info!("the caches are filled");
+    tokio::select! {
+        () = elected.cancelled() => {}
+        () = shutdown.cancelled() => return Ok(()),
+    }
+    if let Some(place) = settings.peer_secret {
+        tasks.spawn(peer_secret::keep(client.clone(), place, shutdown.clone()));
+    }
+    watch::open(&watches);
+    watch::start_events(&watches);
+    watch::start_downloads(&watches);
+    // The queues end with their last sender.
+    drop(watches);
+    tracing::info!("reconciling");
+    metrics.count_errors_in(Arc::clone(&caches));
+    let observer = Observer::new(client.clone(), caches);
+    let tools = Arc::new(Tools { client, observer, config: settings.plan, metrics });
+    tokio::join!(
+        control(endpoint::KIND, endpoints, queued.endpoints, settings.concurrency, &tools, |object, tools| {
+            endpoint::reconcile(object, tools).boxed()
+        }),
+        control(deployment::KIND, deployments, queued.deployments, settings.concurrency, &tools, |object, tools| {
+            deployment::reconcile(object, tools).boxed()
+        }),
+        control(quota::KIND, quotas, queued.quotas, settings.concurrency, &tools, |object, tools| {
+            quota::reconcile(object, tools).boxed()
+        }),
+    );
+    tasks.close();
+    tasks.wait().await;
+    Ok(())
 }
 
 /// A pass under way.

@@ -14,6 +14,7 @@ mod faults;
 mod identity;
 mod keys;
 mod kubectl;
+mod lease;
 mod lifecycle;
 mod news;
 mod quota;

@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -33,10 +33,21 @@ impl Operator {
         (Self::with(namespace, kubeconfig, FETCH_IMAGE, &admin.to_string()), Counts(admin))
     }
 
+    /// One of several, of which one works.
+    pub fn candidate(namespace: &str, kubeconfig: &Path, name: &str) -> Self {
+        let lease = format!("--lease={namespace}/mooring-operator");
+        Self::start_with(namespace, kubeconfig, FETCH_IMAGE, "127.0.0.1:0", &[&lease, "--pod-name", name])
+    }
+
     fn with(namespace: &str, kubeconfig: &Path, fetch_image: &str, admin: &str) -> Self {
+        Self::start_with(namespace, kubeconfig, fetch_image, admin, &[])
+    }
+
+    fn start_with(namespace: &str, kubeconfig: &Path, fetch_image: &str, admin: &str, more: &[&str]) -> Self {
         let child = Command::new(env!("CARGO_BIN_EXE_mooring-operator"))
             .args(["run", "--gateway-host", "gateway.test", "--admin", admin, "--namespace", namespace])
             .args(["--fetch-image", fetch_image])
+            .args(more)
             .env("KUBECONFIG", kubeconfig)
             .env("MOORING_LOG_FILTER", "error,kube_client=off")
             .stdin(Stdio::null())
@@ -52,14 +63,19 @@ impl Operator {
         let _ = self.0.start_kill();
     }
 
-    pub async fn ended(&mut self) {
-        self.0.wait().await.unwrap();
+    pub async fn ended(&mut self) -> ExitStatus {
+        self.0.wait().await.unwrap()
+    }
+
+    /// Sends it a signal, like `-STOP`.
+    pub async fn signal(&self, signal: &str) {
+        let id = self.0.id().unwrap().to_string();
+        assert!(Command::new("kill").args([signal, &id]).status().await.unwrap().success());
     }
 
     /// SIGTERM, and its end.
     pub async fn stop(mut self) {
-        let id = self.0.id().unwrap().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
+        self.signal("-TERM").await;
         assert!(self.0.wait().await.unwrap().success(), "the operator ended with an error");
     }
 }
