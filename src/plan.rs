@@ -1,5 +1,6 @@
 //! How it should be. Pure: the same input gives the same output; time and chance arrive as arguments.
 
+pub mod admission;
 pub mod build;
 pub mod change;
 pub mod deployment;

@@ -1,5 +1,6 @@
 //! Whole plans: what is wanted and seen → changes and status.
 
+mod admission;
 mod benign;
 mod cache;
 mod corpus;

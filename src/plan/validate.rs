@@ -23,6 +23,10 @@ const VOLUME_ROOT: &str = "/mooring";
 pub const DATA: &str = "data";
 /// The folder of such a volume for files on their way and for what a second run has to know.
 const SCRATCH: &str = "scratch";
+/// What Azure's references begin with.
+const REFERENCE: &str = "azureml:";
+/// The field of the image.
+const IMAGE: &str = "spec.environment.image";
 /// Schemes that the storage initializer downloads from.
 const DOWNLOADED: [&str; 8] = ["http", "https", "s3", "azure", "abfss", "gs", "hf", "oci"];
 
@@ -101,64 +105,24 @@ pub fn routes(spec: &OnlineDeploymentSpec) -> InferenceConfig {
     spec.environment.inference_config.clone().unwrap_or_else(InferenceConfig::standard)
 }
 
+/// A problem and the field that it is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Its path, such as `spec.model.uri`.
+    pub field: String,
+    /// What is wrong with it.
+    pub problem: Problem,
+}
+
 /// Checks a deployment against its surroundings.
 ///
 /// # Errors
 /// The first problem, in the order of the provisioning stages.
 pub fn deployment(seen: &SeenDeployment) -> Result<Valid<'_>, Problem> {
     let spec = &seen.object.spec;
-    let model = spec.model.as_ref().map(|model| {
-        let model_name = model.name.clone().unwrap_or_else(|| name::from_uri(&model.uri));
-        let root = spec.model_mount_path.as_deref().unwrap_or(MODEL_ROOT).trim_end_matches('/');
-        let directory = format!("{root}/{model_name}/{}", model.version);
-        let asked = Asked {
-            kind: ArtifactKind::Model,
-            uri: &model.uri,
-            directory,
-            folder: FolderPlacement::SubFolder,
-            sha256: model.sha256.as_ref().map(|digest| digest.to_ascii_lowercase()),
-            unpack: model.unpack,
-            credentials_secret: model.credentials_secret_name.clone(),
-            required_file: None,
-        };
-        place(asked)
-    });
-    let code = spec.code_configuration.as_ref().map(|configuration| {
-        let source = &configuration.code;
-        if let Some(config_map) = &source.config_map_name {
-            let directory = format!("{CODE_ROOT}/{config_map}");
-            return Ok(Placed {
-                artifact: Artifact {
-                    kind: ArtifactKind::Code,
-                    uri: format!("configmap://{config_map}"),
-                    delivery: Delivery::Mounted { path: directory.clone() },
-                    sha256: None,
-                    unpack: false,
-                    credentials_directory: None,
-                    required_file: Some(configuration.scoring_script.clone()),
-                },
-                directory,
-                volume: Volume::ConfigMap { name: config_map.clone() },
-                credentials_secret: None,
-            });
-        }
-        let uri = source.uri.as_deref().unwrap_or_default();
-        place(Asked {
-            kind: ArtifactKind::Code,
-            uri,
-            directory: format!("{CODE_ROOT}/{}", name::from_uri(uri)),
-            folder: FolderPlacement::Direct,
-            sha256: None,
-            unpack: source.unpack,
-            credentials_secret: source.credentials_secret_name.clone(),
-            required_file: Some(configuration.scoring_script.clone()),
-        })
-    });
-    let (model, code) = (model.transpose()?, code.transpose()?);
-    let instance_type = seen.instance_type.as_ref().ok_or_else(|| Problem {
-        reason: Reason::InstanceTypeNotFound,
-        message: format!("there is no InstanceType {:?}", spec.instance_type),
-    })?;
+    image(spec)?;
+    let (model, code) = (model(spec)?, code(spec)?);
+    let instance_type = known(spec, seen.instance_type.as_ref())?;
     let resources = resources(spec, instance_type)?;
     let identity = identity(seen)?;
     Ok(Valid {
@@ -170,6 +134,100 @@ pub fn deployment(seen: &SeenDeployment) -> Result<Valid<'_>, Problem> {
         model,
         code,
         identity,
+    })
+}
+
+/// Everything that is wrong with a spec by itself and for its instance type, in the order of the provisioning stages.
+#[must_use]
+pub fn faults(spec: &OnlineDeploymentSpec, instance_type: Option<&InstanceTypeSpec>) -> Vec<Fault> {
+    let fault = |field: &str, problem| Fault { field: field.to_owned(), problem };
+    let parts = [
+        (IMAGE, image(spec).err()),
+        ("spec.model.uri", model(spec).err()),
+        ("spec.codeConfiguration.code.uri", code(spec).err()),
+        ("spec.instanceType", known(spec, instance_type).err()),
+    ];
+    let parts = parts.into_iter().filter_map(|(field, problem)| Some(fault(field, problem?)));
+    parts.chain(instance_type.into_iter().flat_map(|kind| excesses(spec, kind))).collect()
+}
+
+/// Azure's way to name what is kept in a workspace.
+fn is_reference(text: &str) -> bool {
+    text.get(..REFERENCE.len()).is_some_and(|start| start.eq_ignore_ascii_case(REFERENCE))
+}
+
+/// What else the kubelet can't read as an image it says itself; this one it would look for in a registry.
+fn image(spec: &OnlineDeploymentSpec) -> Result<(), Problem> {
+    let image = &spec.environment.image;
+    if !is_reference(image) {
+        return Ok(());
+    }
+    let message = format!(
+        "{image:?} names an environment of an Azure ML workspace, which this cluster does not have; write the image itself, \
+         as REGISTRY/NAME:TAG; the workspace shows the one that it built for the environment"
+    );
+    Err(Problem { reason: Reason::ImageNameInvalid, message })
+}
+
+fn model(spec: &OnlineDeploymentSpec) -> Result<Option<Placed>, Problem> {
+    let Some(model) = &spec.model else { return Ok(None) };
+    let model_name = model.name.clone().unwrap_or_else(|| name::from_uri(&model.uri));
+    let root = spec.model_mount_path.as_deref().unwrap_or(MODEL_ROOT).trim_end_matches('/');
+    let directory = format!("{root}/{model_name}/{}", model.version);
+    let asked = Asked {
+        kind: ArtifactKind::Model,
+        uri: &model.uri,
+        directory,
+        folder: FolderPlacement::SubFolder,
+        sha256: model.sha256.as_ref().map(|digest| digest.to_ascii_lowercase()),
+        unpack: model.unpack,
+        credentials_secret: model.credentials_secret_name.clone(),
+        required_file: None,
+    };
+    place(asked).map(Some)
+}
+
+fn code(spec: &OnlineDeploymentSpec) -> Result<Option<Placed>, Problem> {
+    let Some(configuration) = &spec.code_configuration else { return Ok(None) };
+    let source = &configuration.code;
+    if let Some(config_map) = &source.config_map_name {
+        let directory = format!("{CODE_ROOT}/{config_map}");
+        return Ok(Some(Placed {
+            artifact: Artifact {
+                kind: ArtifactKind::Code,
+                uri: format!("configmap://{config_map}"),
+                delivery: Delivery::Mounted { path: directory.clone() },
+                sha256: None,
+                unpack: false,
+                credentials_directory: None,
+                required_file: Some(configuration.scoring_script.clone()),
+            },
+            directory,
+            volume: Volume::ConfigMap { name: config_map.clone() },
+            credentials_secret: None,
+        }));
+    }
+    let uri = source.uri.as_deref().unwrap_or_default();
+    let asked = Asked {
+        kind: ArtifactKind::Code,
+        uri,
+        directory: format!("{CODE_ROOT}/{}", name::from_uri(uri)),
+        folder: FolderPlacement::Direct,
+        sha256: None,
+        unpack: source.unpack,
+        credentials_secret: source.credentials_secret_name.clone(),
+        required_file: Some(configuration.scoring_script.clone()),
+    };
+    place(asked).map(Some)
+}
+
+fn known<'a>(
+    spec: &OnlineDeploymentSpec,
+    instance_type: Option<&'a InstanceTypeSpec>,
+) -> Result<&'a InstanceTypeSpec, Problem> {
+    instance_type.ok_or_else(|| Problem {
+        reason: Reason::InstanceTypeNotFound,
+        message: format!("there is no InstanceType {:?}", spec.instance_type),
     })
 }
 
@@ -205,6 +263,12 @@ fn place(asked: Asked<'_>) -> Result<Placed, Problem> {
         reason: Reason::ArtifactUriInvalid,
         message: format!("the {} uri {why}", kind.as_str()),
     };
+    if is_reference(uri) {
+        return Err(invalid(format!(
+            "{uri:?} names something in an Azure ML workspace, which this cluster does not have; write where its files are, \
+             such as azure://ACCOUNT/CONTAINER/PATH, s3://BUCKET/PATH, hf://OWNER/NAME or pvc://CLAIM/PATH"
+        )));
+    }
     let (scheme, rest) =
         uri.split_once("://").ok_or_else(|| invalid("has no scheme such as https:// or s3://".to_owned()))?;
     let (delivery, volume) = if scheme == "pvc" {
@@ -265,22 +329,8 @@ pub fn credentials_directory(kind: ArtifactKind) -> String {
 /// does not name follows a lower limit that he does.
 fn resources(spec: &OnlineDeploymentSpec, instance_type: &InstanceTypeSpec) -> Result<Resources, Problem> {
     let Some(own) = &spec.resources else { return Ok(instance_type.resources.clone()) };
-    let exceeds = |message: String| Problem { reason: Reason::ResourcesExceedInstanceType, message };
-    for (part, amounts) in [("limits", &own.limits), ("requests", &own.requests)] {
-        for (resource, amount) in amounts {
-            let most = instance_type.resources.limits.get(resource).ok_or_else(|| {
-                exceeds(format!(
-                    "instance type {:?} has no {resource}; resources.{part} asks for {amount}",
-                    spec.instance_type
-                ))
-            })?;
-            if !is_at_most(amount, most) {
-                return Err(exceeds(format!(
-                    "resources.{part}.{resource} is {amount}; instance type {:?} has {most}",
-                    spec.instance_type
-                )));
-            }
-        }
+    if let Some(excess) = excesses(spec, instance_type).next() {
+        return Err(excess.problem);
     }
     let mut limits = instance_type.resources.limits.clone();
     // Devices (`nvidia.com/gpu`) are for those who ask for them.
@@ -298,6 +348,26 @@ fn resources(spec: &OnlineDeploymentSpec, instance_type: &InstanceTypeSpec) -> R
         .chain(own.requests.clone())
         .collect();
     Ok(Resources { requests, limits })
+}
+
+/// Each amount of a spec that its instance type does not have.
+fn excesses<'a>(
+    spec: &'a OnlineDeploymentSpec,
+    instance_type: &'a InstanceTypeSpec,
+) -> impl Iterator<Item = Fault> + 'a {
+    let own = spec.resources.iter().flat_map(|own| [("limits", &own.limits), ("requests", &own.requests)]);
+    let amounts =
+        own.flat_map(|(part, amounts)| amounts.iter().map(move |(resource, amount)| (part, resource, amount)));
+    amounts.filter_map(|(part, resource, amount)| {
+        let kind = &spec.instance_type;
+        let message = match instance_type.resources.limits.get(resource) {
+            None => format!("instance type {kind:?} has no {resource}; resources.{part} asks for {amount}"),
+            Some(most) if is_at_most(amount, most) => return None,
+            Some(most) => format!("resources.{part}.{resource} is {amount}; instance type {kind:?} has {most}"),
+        };
+        let problem = Problem { reason: Reason::ResourcesExceedInstanceType, message };
+        Some(Fault { field: format!("spec.resources.{part}[{resource}]"), problem })
+    })
 }
 
 fn is_at_most(amount: &Quantity, most: &Quantity) -> bool {
