@@ -8,7 +8,8 @@
 //! | [`api`] | says what a user may write | catalogue |
 //! | [`process`] | is the same in every program | – |
 //! | [`plan`] | decides, purely | api, catalogue |
-//! | [`operator`] | touches the API server | plan, api, catalogue, process |
+//! | [`operator`] | touches the API server | plan, webhook, api, catalogue, process |
+//! | [`webhook`] | answers the API server | plan, api, catalogue, process |
 //! | [`gateway`] | touches a scoring request | api, catalogue, process |
 //! | [`fetch`] | touches a model's bytes | api, catalogue, process |
 //! | [`cli`] | touches a terminal | api, catalogue, process |
@@ -28,3 +29,5 @@ pub mod operator;
 #[cfg(feature = "operator")]
 pub mod plan;
 pub mod process;
+#[cfg(feature = "operator")]
+pub mod webhook;

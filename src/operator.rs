@@ -1,6 +1,7 @@
 //! The imperative shell: observe → plan → act → tell, for each object.
 
 mod act;
+pub mod admission;
 mod backoff;
 mod cache;
 mod claim;
@@ -20,3 +21,4 @@ pub mod run;
 mod tell;
 mod trigger;
 mod watch;
+pub mod webhook_arguments;

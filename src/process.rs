@@ -1,5 +1,7 @@
 //! What is the same in every program: logs, signals, health and metrics.
 
+#[cfg(feature = "answer")]
+pub mod accept;
 #[cfg(feature = "admin")]
 pub mod admin;
 #[cfg(feature = "answer")]

@@ -14,11 +14,11 @@ struct Room {
     never: &'static [&'static str],
 }
 
-const ROOMS: [&str; 8] = ["api", "catalogue", "cli", "fetch", "gateway", "operator", "plan", "process"];
+const ROOMS: [&str; 9] = ["api", "catalogue", "cli", "fetch", "gateway", "operator", "plan", "process", "webhook"];
 
 const CLOCK_AND_CHANCE: [&str; 5] = ["Timestamp::now", "SystemTime", "Instant::now", "getrandom", "rand::"];
 
-const WALLS: [Room; 8] = [
+const WALLS: [Room; 9] = [
     Room { name: "catalogue", may_use: &[], never: &["kube::", "k8s_openapi::", "tokio::", "std::env", "std::fs"] },
     Room { name: "api", may_use: &["catalogue"], never: &["kube::Client", "tokio::", "std::env", "std::fs"] },
     Room { name: "process", may_use: &[], never: &["kube::", "k8s_openapi::"] },
@@ -27,7 +27,12 @@ const WALLS: [Room; 8] = [
         may_use: &["api", "catalogue"],
         never: &["kube::Client", "kube::api", "kube_runtime::", "tokio::", "async fn", "std::env", "std::fs"],
     },
-    Room { name: "operator", may_use: &["plan", "api", "catalogue", "process"], never: &[] },
+    Room { name: "operator", may_use: &["plan", "webhook", "api", "catalogue", "process"], never: &[] },
+    Room {
+        name: "webhook",
+        may_use: &["plan", "api", "catalogue", "process"],
+        never: &["kube::Client", "kube::api", "kube_runtime::"],
+    },
     Room { name: "gateway", may_use: &["api", "catalogue", "process"], never: &[] },
     Room {
         name: "fetch",

@@ -161,7 +161,7 @@ pub struct Model {
     #[schemars(length(min = 1, max = 255), regex(pattern = r"^[a-zA-Z0-9][-a-zA-Z0-9_.]*$"))]
     pub version: String,
     /// Where the files are. A trailing slash or a folder becomes a sub-folder of `AZUREML_MODEL_DIR`.
-    #[schemars(length(min = 1, max = 2048), regex(pattern = r"^[a-z][a-z0-9+.-]*://.+$"))]
+    #[schemars(length(min = 1, max = 2048), regex(pattern = r"^([a-z][a-z0-9+.-]*://|azureml:).+$"))]
     pub uri: String,
     /// SHA-256 of a single object, in hexadecimal; of an archive with `unpack` too, not of what is in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -212,7 +212,7 @@ pub struct CodeConfiguration {
 pub struct CodeSource {
     /// An object or a folder, as `model.uri`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 2048), regex(pattern = r"^[a-z][a-z0-9+.-]*://.+$"))]
+    #[schemars(length(min = 1, max = 2048), regex(pattern = r"^([a-z][a-z0-9+.-]*://|azureml:).+$"))]
     pub uri: Option<String>,
     /// The uri is an archive, which is unpacked, as `model.unpack`. `scoringScript` is then a path in the archive:
     /// `src/score.py` when the archive has it so. Neither with pvc:// nor with configMapName. Default: false.

@@ -8,6 +8,10 @@ pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 pub const MANAGER: &str = "mooring";
 /// Name of the `OnlineEndpoint`.
 pub const ENDPOINT: &str = "mooring.dev/endpoint";
+/// On a namespace: whether the webhook is asked about its objects.
+pub const ADMISSION: &str = "mooring.dev/admission";
+/// It is not: for whoever has to go on while no operator answers.
+pub const ADMISSION_OFF: &str = "off";
 /// Name of the `OnlineDeployment` object; with [`MANAGED_BY`] the selector of its instances.
 pub const ONLINE_DEPLOYMENT: &str = "mooring.dev/online-deployment";
 /// Annotation: digest of what the operator last applied, so that an equal plan writes nothing.

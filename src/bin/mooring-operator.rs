@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use mooring_operator::catalogue::page;
 use mooring_operator::operator::lease::Candidacy;
 use mooring_operator::operator::place::Place;
-use mooring_operator::operator::{crds, run};
+use mooring_operator::operator::{admission, crds, run, webhook_arguments};
 use mooring_operator::plan;
 use mooring_operator::process::{admin, readiness::Readiness, shutdown, telemetry};
 use prometheus_client::registry::Registry;
@@ -32,7 +32,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Reconcile until SIGTERM.
-    Run(Run),
+    Run(Box<Run>),
     /// Print the custom resource definitions, or write them as files.
     Crds {
         /// The folder to write one file for each kind into.
@@ -80,6 +80,8 @@ struct Run {
     /// Name of this pod, by which the Lease tells who holds it.
     #[arg(long, env = "MOORING_POD_NAME", default_value = "mooring-operator")]
     pod_name: String,
+    #[command(flatten)]
+    webhook: webhook_arguments::Webhook,
     /// Address of /live, /ready and /metrics.
     #[arg(long, env = "MOORING_ADMIN", default_value = "0.0.0.0:8081")]
     admin: String,
@@ -104,7 +106,7 @@ fn main() -> anyhow::Result<()> {
             .enable_all()
             .build()
             .context("starting the runtime failed")?
-            .block_on(operate(arguments)),
+            .block_on(operate(*arguments)),
         Command::Crds { write: Some(folder) } => {
             for path in crds::write(&folder)? {
                 eprintln!("wrote {}", path.display());
@@ -143,7 +145,11 @@ async fn operate(arguments: Run) -> anyhow::Result<()> {
     // Every library uses the same provider; a second installation is no error.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let shutdown = shutdown::on_signal().context("installing the signal handlers failed")?;
-    let readiness = Readiness::waiting_for(&[run::CACHES]);
+    let webhook = arguments.webhook.settings(arguments.namespace.clone());
+    let readiness = match webhook {
+        Some(_) => Readiness::waiting_for(&[run::CACHES, admission::WEBHOOK]),
+        None => Readiness::waiting_for(&[run::CACHES]),
+    };
     let mut registry = Registry::default();
     let settings = run::Settings {
         plan: plan::Config {
@@ -155,6 +161,7 @@ async fn operate(arguments: Run) -> anyhow::Result<()> {
         namespace: arguments.namespace,
         concurrency: arguments.concurrency,
         lease: arguments.lease.map(|lease| candidacy(lease, &arguments.pod_name)).transpose()?,
+        webhook,
         peer_secret: arguments.peer_secret,
     };
     let controllers = run::run(settings, &readiness, &mut registry, shutdown.clone()).await?;

@@ -119,7 +119,7 @@ mod tests {
             assert_eq!(error.downcast_ref(), Some(&NotLeading), "{method}");
         }
         assert!(call(Method::GET).await.is_ok());
-        claim.extend(Instant::now() + Duration::from_secs(60));
+        claim.extend(Instant::now() + Duration::from_mins(1));
         for method in &writes {
             assert!(call(method.clone()).await.is_ok(), "{method}");
         }
@@ -131,7 +131,7 @@ mod tests {
     fn a_claim_runs_out_by_itself() {
         let claim = Claim::none();
         assert!(!claim.is_held());
-        claim.extend(Instant::now() + Duration::from_secs(60));
+        claim.extend(Instant::now() + Duration::from_mins(1));
         assert!(claim.is_held());
         claim.extend(Instant::now());
         assert!(!claim.is_held());

@@ -168,14 +168,14 @@ impl Observer {
     }
 
     /// An object of this name replaces the built-in one; one that can't be read stands for nothing.
-    fn instance_type(&self, name: &str) -> Option<InstanceTypeSpec> {
+    pub(super) fn instance_type(&self, name: &str) -> Option<InstanceTypeSpec> {
         match self.caches.instance_types.get(&ObjectRef::new(name)) {
             Some(object) => object.0.as_ref().ok().map(|object| object.spec.clone()),
             None => built_in(name),
         }
     }
 
-    fn quotas(&self, namespace: &str) -> Vec<Quota> {
+    pub(super) fn quotas(&self, namespace: &str) -> Vec<Quota> {
         let readable = |object: &Arc<Guarded<ComputeQuota>>| {
             let object = object.0.as_ref().ok()?;
             Some(Quota { name: object.name_any(), spec: object.spec.clone() })
@@ -266,13 +266,45 @@ impl Observer {
         // Made before the user brought his own; in the cache by now.
         let left = found(caches.secrets.get(namespace, &generated), |left| &left.metadata, uid);
         let keys = match keys_secret_name(object) {
-            Some(own) => match caches.secrets.get(namespace, &own) {
-                Some(known) => self.secret(namespace, &own, known.resource_version()).await?,
-                None => SeenKeys::Absent,
-            },
+            Some(own) => self.watched_secret(namespace, &own).await?,
             None => SeenKeys::Absent,
         };
         Ok((left, keys))
+    }
+
+    /// What a Secret lets in that users named, as watched.
+    pub(super) async fn watched_secret(&self, namespace: &str, name: &str) -> Result<SeenKeys, kube::Error> {
+        match self.caches.secrets.get(namespace, name) {
+            Some(known) => self.secret(namespace, name, known.resource_version()).await,
+            None => Ok(SeenKeys::Absent),
+        }
+    }
+
+    /// The same, read now.
+    pub(super) async fn ask_secret(&self, namespace: &str, name: &str) -> Result<SeenKeys, kube::Error> {
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
+        Ok(api.get_opt(name).await?.map_or(SeenKeys::Absent, |secret| self.remember(&secret)))
+    }
+
+    /// The endpoint of this name, when it is there and can be read.
+    pub(super) fn watched_endpoint(&self, namespace: &str, name: &str) -> Option<Arc<OnlineEndpoint>> {
+        self.caches.endpoints.get(namespace, name)?.0.as_ref().ok().cloned().map(Arc::new)
+    }
+
+    /// The deployments of a namespace that `keep` accepts and that can be read.
+    pub(super) fn watched_deployments(
+        &self,
+        namespace: &str,
+        keep: impl Fn(&OnlineDeployment) -> bool,
+    ) -> Vec<Arc<OnlineDeployment>> {
+        let kept = |object: &Guarded<OnlineDeployment>| object.0.as_ref().is_ok_and(&keep);
+        let objects = self.caches.deployments.select(namespace, kept);
+        objects.iter().filter_map(|object| object.0.as_ref().ok().cloned().map(Arc::new)).collect()
+    }
+
+    /// The client, for what no watch tells.
+    pub(super) const fn client(&self) -> &Client {
+        &self.client
     }
 
     async fn secret(&self, namespace: &str, name: &str, version: Option<String>) -> Result<SeenKeys, kube::Error> {
@@ -283,8 +315,7 @@ impl Observer {
         {
             return Ok(known.keys);
         }
-        let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-        Ok(api.get_opt(name).await?.map_or(SeenKeys::Absent, |secret| self.remember(&secret)))
+        self.ask_secret(namespace, name).await
     }
 
     /// Keeps the digests of a Secret that was read or written.

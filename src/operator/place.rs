@@ -9,6 +9,12 @@ pub struct Place {
     pub name: String,
 }
 
+impl std::fmt::Display for Place {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}/{}", self.namespace, self.name)
+    }
+}
+
 impl std::str::FromStr for Place {
     type Err = String;
 

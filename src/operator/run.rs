@@ -3,6 +3,8 @@
 use std::convert::Infallible;
 use std::fmt::Debug;
 use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,17 +26,19 @@ use kube_runtime::reflector::{ObjectRef, Store};
 use prometheus_client::registry::Registry;
 use serde::de::DeserializeOwned;
 use serde_json::json;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::backoff::Backoff;
+use super::cache::Caches;
 use super::claim::{Claim, Guard};
 use super::lease::{self, Candidacy, LeaseError};
 use super::metrics::Metrics;
 use super::observe::Observer;
 use super::pass::{PassError, Tools};
 use super::place::Place;
-use super::{deployment, endpoint, peer_secret, quota, watch};
+use super::{admission, deployment, endpoint, peer_secret, quota, watch};
 use crate::api::condition::{self, reason};
 use crate::api::label::MANAGER;
 use crate::plan::Config;
@@ -63,6 +67,8 @@ pub struct Settings {
     pub concurrency: u16,
     /// The Lease of whoever writes; without it there must be no other replica.
     pub lease: Option<Candidacy>,
+    /// The admission webhook; none without it.
+    pub webhook: Option<admission::Settings>,
     /// The Secret of the gateway's replicas, to be made when it is missing; not looked at without it.
     pub peer_secret: Option<Place>,
 }
@@ -79,6 +85,14 @@ pub enum RunError {
     /// A watch ended before it began.
     #[error("a watch ended before its first answer")]
     Watch(#[from] kube_runtime::reflector::store::WriterDropped),
+    /// The webhook's port can't be opened.
+    #[error("listening on {address} for the API server failed")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// The system's answer.
+        source: io::Error,
+    },
     /// Another replica leads.
     #[error(transparent)]
     Lease(#[from] LeaseError),
@@ -106,12 +120,20 @@ pub async fn run(
     let lease_client = Client::try_from(config.clone()).map_err(RunError::Client)?;
     let claim = if settings.lease.is_some() { Claim::none() } else { Claim::alone() };
     let client = ClientBuilder::try_from(config).map_err(RunError::Client)?.with_layer(&Guard(claim.clone())).build();
+    let webhook = match settings.webhook.clone() {
+        Some(settings) => {
+            let address = settings.listen;
+            let listener = TcpListener::bind(address).await.map_err(|source| RunError::Listen { address, source })?;
+            Some((listener, settings))
+        }
+        None => None,
+    };
     let (metrics, readiness) = (Metrics::new(registry), readiness.clone());
     Ok(async move {
         let (elected, release) = (CancellationToken::new(), CancellationToken::new());
         // A task of its own: however long a pass computes, the Lease is renewed.
         let keeping = settings.lease.clone().map(|candidacy| {
-            tokio::spawn(lease::keep(lease_client, candidacy, claim, elected.clone(), release.clone()))
+            tokio::spawn(lease::keep(lease_client, candidacy, claim.clone(), elected.clone(), release.clone()))
         });
         if keeping.is_none() {
             elected.cancel();
@@ -123,14 +145,26 @@ pub async fn run(
             }
             Ok(())
         };
-        let (mut kept, work) = (pin!(kept), pin!(work(client, settings, metrics, readiness, elected, shutdown)));
+        let last = TaskTracker::new();
+        let start = |caches: &Arc<Caches>| {
+            if let Some((listener, settings)) = webhook {
+                let observer = Observer::new(client.clone(), Arc::clone(caches));
+                let (client, readiness, shutdown) = (client.clone(), readiness.clone(), shutdown.clone());
+                last.spawn(admission::run(listener, settings, client, claim, observer, readiness, shutdown));
+            }
+        };
+        let work = work(client.clone(), settings, metrics, &readiness, start, elected, shutdown.clone());
+        let (mut kept, work) = (pin!(kept), pin!(work));
         tokio::select! {
-            lost = kept.as_mut() => return lost,
+            ended = kept.as_mut() => return ended,
             done = work => done?,
         }
         // Only now that nothing is under way: whoever has the Lease next begins at once.
         release.cancel();
-        kept.await
+        kept.await?;
+        last.close();
+        last.wait().await;
+        Ok(())
     })
 }
 
@@ -139,12 +173,13 @@ fn user_agent(candidacy: Option<&Candidacy>) -> HeaderValue {
     named.unwrap_or(HeaderValue::from_static(build::OPERATOR))
 }
 
-/// Fills the caches, and reconciles from the moment that this replica is `elected`.
+/// Fills the caches, starts what answers from them, and reconciles from the moment that this replica is `elected`.
 async fn work(
     client: Client,
     settings: Settings,
     metrics: Metrics,
-    readiness: Readiness,
+    readiness: &Readiness,
+    start: impl FnOnce(&Arc<Caches>),
     elected: CancellationToken,
     shutdown: CancellationToken,
 ) -> Result<(), RunError> {
@@ -159,6 +194,7 @@ async fn work(
     }
     readiness.set(CACHES, true);
     tracing::info!("the caches are filled");
+    start(&caches);
     tokio::select! {
         () = elected.cancelled() => {}
         () = shutdown.cancelled() => return Ok(()),

@@ -1,6 +1,6 @@
 //! What is said of an object before it is stored: what the schema and CEL can't see.
 //!
-//! Refused is what is wrong by itself, or does not go with what is there. What may still come is a warning, since GitOps
+//! Refused is what is wrong by itself, or does not go with what is there. What may still come is a warning, since `GitOps`
 //! applies in any order. What was wrong before a change does not forbid the change.
 
 use std::sync::Arc;
@@ -82,7 +82,7 @@ pub fn deployment(
     };
     let mut verdict = ratcheted(
         objections(object, around.instance_type.as_ref()),
-        before.map(|(before, kind)| objections(before, kind)).unwrap_or_default(),
+        &before.map(|(before, kind)| objections(before, kind)).unwrap_or_default(),
     );
     verdict.warnings.extend(over_quota(object, around));
     verdict
@@ -93,7 +93,7 @@ pub fn deployment(
 pub fn endpoint(object: &OnlineEndpoint, before: Option<&OnlineEndpoint>, around: &AroundEndpoint) -> Verdict {
     let before = before.filter(|before| keys_secret_name(before) == keys_secret_name(object));
     let objections = |object: &OnlineEndpoint| keys(object, &around.keys).into_iter().collect();
-    let mut verdict = ratcheted(objections(object), before.map(objections).unwrap_or_default());
+    let mut verdict = ratcheted(objections(object), &before.map(objections).unwrap_or_default());
     let exists = |name: &str| around.deployments.iter().any(|it| deployment_name(it).eq_ignore_ascii_case(name));
     for (field, shares) in [("traffic", &object.spec.traffic), ("mirrorTraffic", &object.spec.mirror_traffic)] {
         for name in shares.iter().filter(|(name, percent)| percent.0 > 0 && !exists(name)).map(|(name, _)| name) {
@@ -164,7 +164,7 @@ pub fn deletion(
 }
 
 /// What is wrong now and was not before is refused, the rest is told.
-fn ratcheted(now: Vec<Objection>, before: Vec<Objection>) -> Verdict {
+fn ratcheted(now: Vec<Objection>, before: &[Objection]) -> Verdict {
     let (old, objections): (Vec<_>, Vec<_>) = now.into_iter().partition(|objection| before.contains(objection));
     Verdict { objections, warnings: old.into_iter().map(|it| format!("{}: {}", it.field, it.message)).collect() }
 }

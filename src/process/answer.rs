@@ -12,15 +12,14 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+
+use super::accept;
 
 /// Connections at a time; kubelet, Prometheus and the operator need three.
 const MAX_CONNECTIONS: usize = 64;
 /// The longest that a client may take to send the head of a request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Pause after a failed accept, so that a shortage of descriptors is no busy loop.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Answers GET and HEAD on `listener` by the path, until `shutdown`.
 pub async fn serve(
@@ -28,23 +27,10 @@ pub async fn serve(
     answer: impl Fn(&str) -> Response<Full<Bytes>> + Send + Sync + 'static,
     shutdown: CancellationToken,
 ) {
-    let (places, answer) = (Arc::new(Semaphore::new(MAX_CONNECTIONS)), Arc::new(answer));
-    loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = shutdown.cancelled() => return,
-        };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                tracing::warn!(%error, "accepting a connection failed");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
+    let answer = Arc::new(answer);
+    accept::each(listener, MAX_CONNECTIONS, shutdown.clone(), |stream| {
         let (answer, shutdown) = (Arc::clone(&answer), shutdown.clone());
-        tokio::spawn(async move {
+        async move {
             let service = service_fn(|request: Request<Incoming>| {
                 let is_read = request.method() == Method::GET || request.method() == Method::HEAD;
                 let answer = if is_read {
@@ -63,9 +49,9 @@ pub async fn serve(
                 _ = connection => {}
                 () = shutdown.cancelled() => {}
             }
-            drop(place);
-        });
-    }
+        }
+    })
+    .await;
 }
 
 /// An answer in plain text.

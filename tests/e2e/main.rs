@@ -4,7 +4,9 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends at the first surprise")]
 
+mod admission;
 mod benign;
+mod callers;
 mod download;
 mod faults;
 mod outage;

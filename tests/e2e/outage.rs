@@ -4,73 +4,15 @@ use std::net::SocketAddr;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use kube::config::Kubeconfig;
 use serde_json::json;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
-use tokio::task::{JoinHandle, JoinSet};
 
 use crate::support::documents::{abrupt, endpoint};
 use crate::support::place::{Place, setting};
 use crate::support::scoring::Scorer;
 use crate::support::waits::DEADLINE;
-
-/// A way to the API server that can be cut and mended.
-struct Way {
-    target: String,
-    address: SocketAddr,
-    task: JoinHandle<()>,
-}
-
-impl Way {
-    async fn open(target: String, address: &str) -> Self {
-        let listener = TcpListener::bind(address).await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let to = target.clone();
-        let task = tokio::spawn(async move {
-            // Ends with this task, and so do the connections in it.
-            let mut connections = JoinSet::new();
-            loop {
-                let (mut near, _) = listener.accept().await.unwrap();
-                let mut far = TcpStream::connect(&to).await.unwrap();
-                connections.spawn(async move { tokio::io::copy_bidirectional(&mut near, &mut far).await });
-            }
-        });
-        Self { target, address, task }
-    }
-
-    async fn cut(&self) {
-        self.task.abort();
-        while !self.task.is_finished() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        assert!(TcpStream::connect(self.address).await.is_err(), "the way is still open");
-    }
-
-    async fn mend(self) -> Self {
-        Self::open(self.target, &self.address.to_string()).await
-    }
-}
-
-/// The kubeconfig of the tests, by way of `way`.
-fn kubeconfig(way: SocketAddr, target: &str) -> tempfile::NamedTempFile {
-    let mut config = Kubeconfig::read_from(setting("MOORING_TEST_KUBECONFIG")).unwrap();
-    let (host, _) = target.rsplit_once(':').unwrap();
-    for cluster in config.clusters.iter_mut().filter_map(|named| named.cluster.as_mut()) {
-        cluster.server = Some(format!("https://{way}"));
-        cluster.tls_server_name = Some(host.to_owned());
-    }
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), serde_json::to_string(&config).unwrap()).unwrap();
-    file
-}
-
-/// The `host:port` of the API server.
-fn target() -> String {
-    let config = Kubeconfig::read_from(setting("MOORING_TEST_KUBECONFIG")).unwrap();
-    let server = config.clusters.into_iter().find_map(|named| named.cluster?.server).unwrap();
-    server.trim_start_matches("https://").trim_end_matches('/').to_owned()
-}
+use crate::support::way::Way;
 
 /// A port that was free a moment ago.
 async fn free_port() -> SocketAddr {
@@ -107,8 +49,8 @@ async fn a_gateway_goes_on_serving_while_the_api_server_does_not_answer() {
     place.apply(abrupt("iris", "green", &setting("MOORING_TEST_ABRUPT_IMAGE_2"), 1)).await;
     place.ready("iris", &["iris-blue", "iris-green"]).await;
 
-    let way = Way::open(target(), "127.0.0.1:0").await;
-    let config = kubeconfig(way.address, &way.target);
+    let way = Way::open().await;
+    let config = way.kubeconfig();
     let (listen, admin) = (free_port().await, free_port().await);
     let _gateway = gateway(config.path(), &place.namespace, listen, admin);
     let client = reqwest::Client::builder().no_proxy().build().unwrap();

@@ -22,3 +22,5 @@ pub mod trial;
 pub mod vast;
 #[path = "../support/waits.rs"]
 pub mod waits;
+#[path = "../support/way.rs"]
+pub mod way;

@@ -20,3 +20,4 @@ mod news;
 mod quota;
 mod rollout;
 mod support;
+mod webhook;

@@ -13,3 +13,5 @@ pub mod stage;
 pub mod state;
 #[path = "../support/waits.rs"]
 pub mod waits;
+#[path = "../support/way.rs"]
+pub mod way;

@@ -22,17 +22,22 @@ pub struct Place {
 
 impl Place {
     pub async fn new(name: &str) -> Self {
+        Self::labelled(name, &[]).await
+    }
+
+    pub async fn labelled(name: &str, labels: &[(&str, &str)]) -> Self {
         // Several tests may install it; the first one wins.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let kubeconfig = kube::config::Kubeconfig::read_from(setting("MOORING_TEST_KUBECONFIG")).unwrap();
         let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
         let client = Client::try_from(config).unwrap();
         let namespaces: Api<Namespace> = Api::all(client.clone());
+        // Everything that we make is admitted by the strictest profile.
+        let labels = labels.iter().copied().chain([("pod-security.kubernetes.io/enforce", "restricted")]);
         let namespace = Namespace {
             metadata: kube::core::ObjectMeta {
                 generate_name: Some(format!("test-{name}-")),
-                // Everything that we make is admitted by the strictest profile.
-                labels: Some([("pod-security.kubernetes.io/enforce".to_owned(), "restricted".to_owned())].into()),
+                labels: Some(labels.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()),
                 ..Default::default()
             },
             ..Default::default()

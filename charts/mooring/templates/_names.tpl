@@ -66,6 +66,9 @@ imagePullSecrets:
 
 {{/* Where the pods of a program may run: mooring.placement .Values.operator */}}
 {{- define "mooring.placement" -}}
+{{- with .priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
 {{- with .nodeSelector }}
 nodeSelector: {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -75,4 +78,9 @@ tolerations: {{- toYaml . | nindent 2 }}
 {{- with .affinity }}
 affinity: {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- end }}
+
+{{/* The ValidatingWebhookConfiguration, whose name the whole cluster shares. */}}
+{{- define "mooring.webhook" -}}
+{{ .Release.Name }}-{{ .Release.Namespace }}
 {{- end }}

@@ -187,11 +187,13 @@ fn resources_beyond_the_instance_type_fail_and_take_nothing_away() {
 }
 
 #[test]
-fn an_unknown_scheme_and_an_unknown_instance_type_are_named() {
+fn what_can_not_be_built_is_named() {
     for (changes, reason) in [
         (json!({"model": {"uri": "ftp://host/model"}}), Reason::ArtifactUriInvalid),
         (json!({"model": {"uri": "pvc:///model"}}), Reason::ArtifactUriInvalid),
         (json!({"model": {"uri": "pvc://claim/../x"}}), Reason::ArtifactUriInvalid),
+        (json!({"model": {"uri": "azureml:iris:1"}}), Reason::ArtifactUriInvalid),
+        (json!({"environment": {"image": "AzureML:sklearn:1"}}), Reason::ImageNameInvalid),
         (json!({"instanceType": "gold"}), Reason::InstanceTypeNotFound),
     ] {
         let plan = first_plan(&deployment(&changes));

@@ -28,8 +28,7 @@ impl Operator {
 
     /// With an admin port that can be asked.
     pub fn counting(namespace: &str, kubeconfig: &Path) -> (Self, Counts) {
-        // Free a moment ago; only one test does this, so that no two take the same.
-        let admin = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let admin = free_address();
         (Self::with(namespace, kubeconfig, FETCH_IMAGE, &admin.to_string()), Counts(admin))
     }
 
@@ -37,6 +36,13 @@ impl Operator {
     pub fn candidate(namespace: &str, kubeconfig: &Path, name: &str) -> Self {
         let lease = format!("--lease={namespace}/mooring-operator");
         Self::start_with(namespace, kubeconfig, FETCH_IMAGE, "127.0.0.1:0", &[&lease, "--pod-name", name])
+    }
+
+    /// With a webhook at this address.
+    pub fn answering(namespace: &str, kubeconfig: &Path, address: SocketAddr, more: &[&str]) -> Self {
+        let (listen, secret) = (format!("--webhook-listen={address}"), format!("--webhook-secret={namespace}/webhook"));
+        let all = [&[&*listen, &*secret, "--webhook-configuration", namespace], more].concat();
+        Self::start_with(namespace, kubeconfig, FETCH_IMAGE, "127.0.0.1:0", &all)
     }
 
     fn with(namespace: &str, kubeconfig: &Path, fetch_image: &str, admin: &str) -> Self {
@@ -78,6 +84,11 @@ impl Operator {
         self.signal("-TERM").await;
         assert!(self.0.wait().await.unwrap().success(), "the operator ended with an error");
     }
+}
+
+/// An address that was free a moment ago.
+pub fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 /// What an operator counts.
