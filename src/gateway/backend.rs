@@ -263,9 +263,9 @@ impl Backend {
 
     /// Joins those who wait for a free instance.
     #[must_use]
-    pub fn wait(&self) -> Place<'_> {
+    pub fn wait(self: &Arc<Self>) -> Place<'_> {
         self.waiting.fetch_add(1, Ordering::SeqCst);
-        Place(self)
+        Place { backend: self, waits: true }
     }
 }
 
@@ -275,18 +275,45 @@ fn was_tried(instance: &Arc<Instance>, tried: &[Arc<Instance>]) -> bool {
 
 /// A place among those who wait for a free instance.
 #[derive(Debug)]
-pub struct Place<'a>(&'a Backend);
+pub struct Place<'a> {
+    backend: &'a Arc<Backend>,
+    waits: bool,
+}
 
-impl Place<'_> {
+impl<'a> Place<'a> {
     /// Resolves when an instance may have become free, in the order of arrival.
-    pub fn freed(&self) -> tokio::sync::futures::Notified<'_> {
-        self.0.freed.notified()
+    pub fn freed(&self) -> tokio::sync::futures::Notified<'a> {
+        self.backend.freed.notified()
+    }
+
+    /// [`Backend::try_slot`] for whoever waits. At no moment is the request counted twice, as one that waits and as one that
+    /// is worked on: another one would be turned away for it.
+    #[must_use]
+    pub fn try_slot(
+        &mut self,
+        limit: impl Fn(&Instance) -> usize,
+        tried: &[Arc<Instance>],
+        point: u32,
+    ) -> Option<Slot> {
+        self.leave();
+        let slot = self.backend.try_slot(limit, tried, point);
+        if slot.is_none() {
+            self.backend.waiting.fetch_add(1, Ordering::SeqCst);
+            self.waits = true;
+        }
+        slot
+    }
+
+    fn leave(&mut self) {
+        if std::mem::take(&mut self.waits) {
+            self.backend.waiting.fetch_sub(1, Ordering::SeqCst);
+        }
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::SeqCst);
+        self.leave();
     }
 }
 
@@ -387,6 +414,20 @@ mod tests {
         assert!(backend.try_slot(|_| 1, &[], 0).is_none());
         drop(slot);
         assert!(backend.try_slot(|_| 1, &[], 0).is_some());
+    }
+
+    #[test]
+    fn whoever_waited_is_counted_once() {
+        let backend = backend(1);
+        let first = backend.try_slot(|_| 1, &[], 0).unwrap();
+        let mut place = backend.wait();
+        assert!(place.try_slot(|_| 1, &[], 0).is_none());
+        assert_eq!((backend.in_flight(), backend.waiting()), (1, 1));
+        drop(first);
+        let second = place.try_slot(|_| 1, &[], 0);
+        assert_eq!((second.is_some(), backend.in_flight(), backend.waiting()), (true, 1, 0));
+        drop(place);
+        assert_eq!(backend.waiting(), 0);
     }
 
     #[test]

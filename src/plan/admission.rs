@@ -152,13 +152,14 @@ pub fn deletion(
         }
         None => format!("{{\"{}\":0}}", key(name)),
     };
+    let namespace = object.metadata.namespace.as_deref().unwrap_or("default");
     let instead = if heir.is_some() { "give its traffic to another deployment" } else { "switch the traffic off" };
     Some(Objection::new(
         "metadata.name",
         format!(
             "deployment {name:?} gets {share} % of the traffic of OnlineEndpoint {of_endpoint:?}. First {instead}: kubectl \
-             patch onlineendpoint {of_endpoint} --type merge -p '{{\"spec\":{{\"traffic\":{patch}}}}}'; or delete the \
-             endpoint with all its deployments"
+             --namespace {namespace} patch onlineendpoint {of_endpoint} --type merge -p \
+             '{{\"spec\":{{\"traffic\":{patch}}}}}'; or delete the endpoint first"
         ),
     ))
 }

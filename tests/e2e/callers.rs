@@ -53,12 +53,12 @@ async fn an_endpoint_turns_to_keys_an_account_and_tokens_of_its_users() {
     }
 
     place.apply(with(json!({"authMode": "AMLToken"}))).await;
-    let rule = json!({"apiGroups": ["mooring.dev"], "resources": ["onlineendpoints"], "resourceNames": ["iris"], "verbs": ["score"]});
+    let may_score = json!({"apiGroups": ["mooring.dev"], "resources": ["onlineendpoints"], "resourceNames": ["iris"], "verbs": ["score"]});
     let group = "rbac.authorization.k8s.io";
     let of_group = |kind: &str, fields: Value| {
         changed(json!({"apiVersion": format!("{group}/v1"), "kind": kind, "metadata": {"name": "caller"}}), fields)
     };
-    place.apply(of_group("Role", json!({"rules": [rule]}))).await;
+    place.apply(of_group("Role", json!({"rules": [may_score]}))).await;
     let subject = json!({"kind": "ServiceAccount", "name": "models", "namespace": place.namespace});
     let role = json!({"apiGroup": group, "kind": "Role", "name": "caller"});
     place.apply(of_group("RoleBinding", json!({"roleRef": role, "subjects": [subject]}))).await;

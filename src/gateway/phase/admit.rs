@@ -118,7 +118,7 @@ pub async fn queue(
     if let Some(slot) = at_once(deployment, &limit, tried, point) {
         return Ok(slot);
     }
-    let place = backend.wait();
+    let mut place = backend.wait();
     // Of all that the deployment may have: a share that is withheld for a moment makes callers wait, and turns none away.
     let capacity = backend.capacity(|_| deployment.max_concurrent_requests_per_instance);
     if backend.in_flight().saturating_add(backend.waiting()) > capacity.saturating_mul(2) && capacity > 0 {
@@ -134,7 +134,7 @@ pub async fn queue(
         let mut freed = std::pin::pin!(freed);
         // From here on no word of a free instance is missed.
         freed.as_mut().enable();
-        if let Some(slot) = backend.try_slot(&limit, tried, point) {
+        if let Some(slot) = place.try_slot(&limit, tried, point) {
             return Ok(slot);
         }
         tokio::select! {
