@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 
 use super::scoring::{Answer, Scorer};
 
@@ -46,6 +47,8 @@ pub fn start(scorer: &Scorer, requests_per_second: u32, body: &'static str) -> L
     let stopped = Arc::clone(&stop);
     let task = tokio::spawn(async move {
         let mut ticks = tokio::time::interval(Duration::from_secs(1) / requests_per_second);
+        // After a standstill of this machine a burst of what is missing would be more than the endpoint's limit.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut requests = JoinSet::new();
         while !stopped.load(Ordering::Relaxed) {
             ticks.tick().await;
