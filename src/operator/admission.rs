@@ -79,30 +79,29 @@ impl Cluster for Observer {
     ) -> BoxFuture<'a, Result<AroundDeployment, kube::Error>> {
         async move {
             let namespace = object.namespace().unwrap_or_default();
-            let (endpoint_name, kind) = (&object.spec.endpoint_name, &object.spec.instance_type);
-            let of_this = |other: &OnlineDeployment| other.spec.endpoint_name == *endpoint_name;
-            let (endpoint, deployments, instance_type) = match source {
-                Source::Watched => (
-                    self.watched_endpoint(&namespace, endpoint_name),
-                    self.watched_deployments(&namespace, of_this),
-                    self.instance_type(kind),
-                ),
+            let (endpoint, kind) = (&object.spec.endpoint_name, &object.spec.instance_type);
+            let (names, watched) =
+                (self.watched_names(&namespace, endpoint), self.watched_namesakes(&namespace, object));
+            let (endpoint, namesakes, instance_type) = match source {
+                Source::Watched => (self.watched_endpoint(&namespace, endpoint), watched, self.instance_type(kind)),
                 Source::Asked => {
                     let client = self.client();
                     let endpoints = Api::<Guarded<OnlineEndpoint>>::namespaced(client.clone(), &namespace);
-                    let deployments = Api::<Guarded<OnlineDeployment>>::namespaced(client.clone(), &namespace);
                     let kinds = Api::<Guarded<InstanceType>>::all(client.clone());
-                    let endpoint = endpoints.get_opt(endpoint_name).await?.and_then(|it| it.0.ok()).map(Arc::new);
-                    let all = deployments.list(&ListParams::default()).await?.items.into_iter();
+                    let endpoint = endpoints.get_opt(endpoint).await?.and_then(|it| it.0.ok()).map(Arc::new);
                     let kind = match kinds.get_opt(kind).await? {
                         Some(found) => found.0.ok().map(|found| found.spec),
                         None => built_in(kind),
                     };
-                    (endpoint, all.filter_map(|it| it.0.ok()).filter(of_this).map(Arc::new).collect(), kind)
+                    let mut namesakes = Vec::new();
+                    for known in watched {
+                        namesakes.extend(ask_deployment(client, &namespace, &known.name_any()).await?);
+                    }
+                    (endpoint, namesakes, kind)
                 }
             };
             let (quotas, claims) = (self.quotas(&namespace), self.claims(&namespace));
-            Ok(AroundDeployment { endpoint, deployments, instance_type, quotas, claims })
+            Ok(AroundDeployment { endpoint, namesakes, names, instance_type, quotas, claims })
         }
         .boxed()
     }
@@ -114,20 +113,19 @@ impl Cluster for Observer {
     ) -> BoxFuture<'a, Result<AroundEndpoint, kube::Error>> {
         async move {
             let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-            let keys = match &object.spec.keys_secret_name {
-                Some(secret) => match (source, self.watched_secret(&namespace, secret).await?) {
+            let keys = match (&object.spec.keys_secret_name, source) {
+                (None, _) => SeenKeys::Absent,
+                (Some(secret), Source::Asked) => self.ask_secret(&namespace, secret).await?,
+                (Some(secret), Source::Watched) => match self.watched_secret(&namespace, secret).await? {
                     // One that was made just before, as in the same file.
-                    (Source::Asked, _) | (Source::Watched, SeenKeys::Absent) => {
-                        self.ask_secret(&namespace, secret).await?
-                    }
-                    (Source::Watched, keys) => keys,
+                    SeenKeys::Absent => self.ask_secret(&namespace, secret).await?,
+                    known => known,
                 },
-                None => SeenKeys::Absent,
             };
             // What they say of deployments are only warnings.
-            let deployments = self.watched_deployments(&namespace, |other| other.spec.endpoint_name == name);
+            let names = self.watched_names(&namespace, &name);
             let (quotas, claims) = (self.quotas(&namespace), self.claims(&namespace));
-            Ok(AroundEndpoint { deployments, keys, quotas, claims })
+            Ok(AroundEndpoint { names, keys, quotas, claims })
         }
         .boxed()
     }
@@ -143,6 +141,17 @@ impl Cluster for Observer {
         }
         .boxed()
     }
+}
+
+/// A deployment as it is now, when it is there and can be read. A list of one: that takes no right beside what watches have.
+async fn ask_deployment(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+) -> Result<Option<Arc<OnlineDeployment>>, kube::Error> {
+    let deployments = Api::<Guarded<OnlineDeployment>>::namespaced(client.clone(), namespace);
+    let found = deployments.list(&ListParams::default().fields(&format!("metadata.name={name}"))).await?;
+    Ok(found.items.into_iter().find_map(|it| it.0.ok()).map(Arc::new))
 }
 
 /// Answers on `listener`, and goes on for a moment after `shutdown`: the API server hears only then that others are to be

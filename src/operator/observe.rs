@@ -291,15 +291,26 @@ impl Observer {
         self.caches.endpoints.get(namespace, name)?.0.as_ref().ok().cloned().map(Arc::new)
     }
 
-    /// The deployments of a namespace that `keep` accepts and that can be read.
-    pub(super) fn watched_deployments(
-        &self,
-        namespace: &str,
-        keep: impl Fn(&OnlineDeployment) -> bool,
-    ) -> Vec<Arc<OnlineDeployment>> {
-        let kept = |object: &Guarded<OnlineDeployment>| object.0.as_ref().is_ok_and(&keep);
-        let objects = self.caches.deployments.select(namespace, kept);
-        objects.iter().filter_map(|object| object.0.as_ref().ok().cloned().map(Arc::new)).collect()
+    /// The deploymentNames in an endpoint, of the deployments that can be read.
+    pub(super) fn watched_names(&self, namespace: &str, endpoint: &str) -> Vec<String> {
+        let of_this = |object: &Guarded<OnlineDeployment>| {
+            object.0.as_ref().is_ok_and(|other| other.spec.endpoint_name == endpoint)
+        };
+        let objects = self.caches.deployments.select(namespace, of_this);
+        objects.iter().filter_map(|it| it.0.as_ref().ok().map(|it| validate::deployment_name(it).to_owned())).collect()
+    }
+
+    /// The deployments of the name of `object` in its endpoint that can be read, perhaps with itself.
+    pub(super) fn watched_namesakes(&self, namespace: &str, object: &OnlineDeployment) -> Vec<Arc<OnlineDeployment>> {
+        let name = validate::deployment_name(object);
+        let is_namesake = |other: &Guarded<OnlineDeployment>| {
+            other.0.as_ref().is_ok_and(|other| {
+                other.spec.endpoint_name == object.spec.endpoint_name
+                    && validate::deployment_name(other).eq_ignore_ascii_case(name)
+            })
+        };
+        let objects = self.caches.deployments.select(namespace, is_namesake);
+        objects.iter().filter_map(|it| it.0.as_ref().ok().cloned().map(Arc::new)).collect()
     }
 
     /// The client, for what no watch tells.

@@ -43,8 +43,10 @@ impl Objection {
 pub struct AroundDeployment {
     /// Its endpoint.
     pub endpoint: Option<Arc<OnlineEndpoint>>,
-    /// All deployments of its endpoint, perhaps with itself as it was.
-    pub deployments: Vec<Arc<OnlineDeployment>>,
+    /// The deployments of its name in its endpoint, perhaps with itself as it was.
+    pub namesakes: Vec<Arc<OnlineDeployment>>,
+    /// The deploymentNames of all in its endpoint.
+    pub names: Vec<String>,
     /// What its instance type stands for.
     pub instance_type: Option<InstanceTypeSpec>,
     /// The quotas of the namespace.
@@ -56,8 +58,8 @@ pub struct AroundDeployment {
 /// The state around an `OnlineEndpoint` that is asked about.
 #[derive(Clone, Debug)]
 pub struct AroundEndpoint {
-    /// The deployments that name it.
-    pub deployments: Vec<Arc<OnlineDeployment>>,
+    /// The deploymentNames of those that name it.
+    pub names: Vec<String>,
     /// The Secret that it names for its keys; [`SeenKeys::Absent`] when it names none.
     pub keys: SeenKeys,
     /// The quotas of the namespace.
@@ -78,7 +80,7 @@ pub fn deployment(
             let next_step = fault.problem.reason.next_step();
             Objection::new(fault.field, format!("{}. {next_step}", fault.problem.message))
         });
-        faults.chain(namesake(object, &around.deployments)).collect()
+        faults.chain(namesake(object, &around.namesakes)).collect()
     };
     let mut verdict = ratcheted(
         objections(object, around.instance_type.as_ref()),
@@ -94,7 +96,7 @@ pub fn endpoint(object: &OnlineEndpoint, before: Option<&OnlineEndpoint>, around
     let before = before.filter(|before| keys_secret_name(before) == keys_secret_name(object));
     let objections = |object: &OnlineEndpoint| keys(object, &around.keys).into_iter().collect();
     let mut verdict = ratcheted(objections(object), &before.map(objections).unwrap_or_default());
-    let exists = |name: &str| around.deployments.iter().any(|it| deployment_name(it).eq_ignore_ascii_case(name));
+    let exists = |name: &str| around.names.iter().any(|it| it.eq_ignore_ascii_case(name));
     for (field, shares) in [("traffic", &object.spec.traffic), ("mirrorTraffic", &object.spec.mirror_traffic)] {
         for name in shares.iter().filter(|(name, percent)| percent.0 > 0 && !exists(name)).map(|(name, _)| name) {
             verdict.warnings.push(format!(
@@ -120,24 +122,21 @@ pub fn endpoint(object: &OnlineEndpoint, before: Option<&OnlineEndpoint>, around
     verdict
 }
 
-/// A deployment that is to be deleted: not while callers are sent to it. `others` are all deployments of its endpoint.
+/// A deployment that is to be deleted: not while callers are sent to it.
 #[must_use]
-pub fn deletion(
-    object: &OnlineDeployment,
-    endpoint: Option<&OnlineEndpoint>,
-    others: &[Arc<OnlineDeployment>],
-) -> Option<Objection> {
-    let endpoint = endpoint.filter(|endpoint| endpoint.metadata.deletion_timestamp.is_none())?;
+pub fn deletion(object: &OnlineDeployment, around: &AroundDeployment) -> Option<Objection> {
+    let endpoint = around.endpoint.as_deref().filter(|endpoint| endpoint.metadata.deletion_timestamp.is_none())?;
     let name = deployment_name(object);
     let share = share(&endpoint.spec.traffic, name);
     // The traffic of two of one name is the older one's.
-    if share == 0 || others.iter().any(|other| is_older_namesake(other, object)) {
+    if share == 0 || around.namesakes.iter().any(|other| is_older_namesake(other, object)) {
         return None;
     }
     let of_endpoint = &object.spec.endpoint_name;
-    let heir = others
+    let heir = around
+        .names
         .iter()
-        .map(|other| deployment_name(other))
+        .map(String::as_str)
         .filter(|other| !other.eq_ignore_ascii_case(name))
         .max_by_key(|other| self::share(&endpoint.spec.traffic, other));
     // As it is spelled there: a second spelling would be a second key.

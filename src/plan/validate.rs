@@ -25,8 +25,6 @@ pub const DATA: &str = "data";
 const SCRATCH: &str = "scratch";
 /// What Azure's references begin with.
 const REFERENCE: &str = "azureml:";
-/// The field of the image.
-const IMAGE: &str = "spec.environment.image";
 /// Schemes that the storage initializer downloads from.
 const DOWNLOADED: [&str; 8] = ["http", "https", "s3", "azure", "abfss", "gs", "hf", "oci"];
 
@@ -142,7 +140,7 @@ pub fn deployment(seen: &SeenDeployment) -> Result<Valid<'_>, Problem> {
 pub fn faults(spec: &OnlineDeploymentSpec, instance_type: Option<&InstanceTypeSpec>) -> Vec<Fault> {
     let fault = |field: &str, problem| Fault { field: field.to_owned(), problem };
     let parts = [
-        (IMAGE, image(spec).err()),
+        ("spec.environment.image", image(spec).err()),
         ("spec.model.uri", model(spec).err()),
         ("spec.codeConfiguration.code.uri", code(spec).err()),
         ("spec.instanceType", known(spec, instance_type).err()),

@@ -158,7 +158,7 @@ async fn deletion(
         return Ok(Verdict::default());
     }
     let judge = |around: &AroundDeployment| {
-        let objection = admission::deletion(&object, around.endpoint.as_deref(), &around.deployments);
+        let objection = admission::deletion(&object, around);
         Verdict { objections: objection.into_iter().collect(), warnings: Vec::new() }
     };
     let verdict = confirmed(cluster, &object, judge).await?;
@@ -250,8 +250,7 @@ mod tests {
             _: Source,
         ) -> BoxFuture<'a, Result<AroundEndpoint, kube::Error>> {
             let keys = SeenKeys::Incomplete(vec!["secondaryKey"]);
-            let around =
-                AroundEndpoint { deployments: Vec::new(), keys, quotas: Vec::new(), claims: Claims::default() };
+            let around = AroundEndpoint { names: Vec::new(), keys, quotas: Vec::new(), claims: Claims::default() };
             async { Ok(around) }.boxed()
         }
 

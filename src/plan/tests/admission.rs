@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::example::{deployment, endpoint, named_deployment};
 use crate::api::compute_quota::ComputeQuotaSpec;
+use crate::api::endpoint::OnlineEndpoint;
 use crate::api::instance_type::built_in;
 use crate::plan::admission::{self, AroundDeployment, AroundEndpoint};
 use crate::plan::quota::{Claims, Quota};
@@ -16,8 +17,7 @@ fn around() -> AroundDeployment {
 }
 
 fn around_endpoint(keys: SeenKeys) -> AroundEndpoint {
-    let deployments = vec![Arc::new(deployment(&json!({})))];
-    AroundEndpoint { deployments, keys, quotas: Vec::new(), claims: Claims::default() }
+    AroundEndpoint { names: vec!["blue".to_owned()], keys, quotas: Vec::new(), claims: Claims::default() }
 }
 
 fn fields(changes: &Value, around: &AroundDeployment) -> Vec<String> {
@@ -60,7 +60,7 @@ fn an_unknown_instance_type_is_refused() {
 #[test]
 fn a_name_is_given_once_in_an_endpoint() {
     let other = |changes: &Value| Arc::new(named_deployment("iris-other", "BLUE", changes));
-    let with = |other| AroundDeployment { deployments: vec![other], ..around() };
+    let with = |other| AroundDeployment { namesakes: vec![other], ..around() };
     assert_eq!(fields(&json!({}), &with(other(&json!({})))), ["spec.deploymentName"]);
     assert_eq!(fields(&json!({}), &with(other(&json!({"endpointName": "rose"})))), [] as [&str; 0]);
     let itself = Arc::new(deployment(&json!({})));
@@ -125,9 +125,14 @@ fn a_secret_of_the_wrong_shape_is_refused_and_one_that_may_come_is_not() {
 #[test]
 fn a_deployment_with_live_traffic_is_not_deleted() {
     let blue = deployment(&json!({}));
-    let green = Arc::new(named_deployment("iris-green", "green", &json!({})));
-    let all = [Arc::new(blue.clone()), green];
-    let refused = |spec: &Value, others: &[_]| admission::deletion(&blue, Some(&endpoint(spec)), others);
+    let with = |endpoint: Option<OnlineEndpoint>, names: &[&str]| AroundDeployment {
+        endpoint: endpoint.map(Arc::new),
+        namesakes: vec![Arc::new(blue.clone())],
+        names: names.iter().map(|name| (*name).to_owned()).collect(),
+        ..around()
+    };
+    let all = ["blue", "green"];
+    let refused = |spec: &Value, names: &[&str]| admission::deletion(&blue, &with(Some(endpoint(spec)), names));
     let split = refused(&json!({"traffic": {"BLUE": 90, "green": 10}}), &all).unwrap().message;
     assert!(split.contains(r#"-p '{"spec":{"traffic":{"BLUE":0,"green":100}}}'"#), "{split}");
     let alone = refused(&json!({"traffic": {"blue": 100}}), &all[..1]).unwrap().message;
@@ -135,12 +140,12 @@ fn a_deployment_with_live_traffic_is_not_deleted() {
     for idle in [json!({"traffic": {"blue": 0, "green": 100}}), json!({"mirrorTraffic": {"blue": 10}}), json!({})] {
         assert_eq!(refused(&idle, &all), None, "{idle}");
     }
-    assert_eq!(admission::deletion(&blue, None, &all), None, "its endpoint is gone");
+    assert_eq!(admission::deletion(&blue, &with(None, &all)), None, "its endpoint is gone");
     let mut going = endpoint(&json!({"traffic": {"blue": 100}}));
     going.metadata.deletion_timestamp = going.metadata.creation_timestamp.clone();
-    assert_eq!(admission::deletion(&blue, Some(&going), &all), None, "its endpoint is going");
+    assert_eq!(admission::deletion(&blue, &with(Some(going), &all)), None, "its endpoint is going");
     let mut newer = named_deployment("iris-copy", "blue", &json!({}));
     newer.metadata.name = Some("z".to_owned());
     let live = endpoint(&json!({"traffic": {"blue": 100}}));
-    assert_eq!(admission::deletion(&newer, Some(&live), &all), None, "the traffic is the older one's");
+    assert_eq!(admission::deletion(&newer, &with(Some(live), &all)), None, "the traffic is the older one's");
 }
