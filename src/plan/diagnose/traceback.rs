@@ -28,6 +28,9 @@ pub struct Frame<'a> {
 const CODE_ROOT: &str = "/var/azureml-app/";
 /// What Azure's server wraps the user's exception in.
 const WRAPPERS: [&str; 2] = ["UserScriptException", "UserScriptImportException"];
+/// Lines of others that may stand within a traceback. The two streams of a container are copied into its log side by
+/// side, so what a server says on one can come between the lines of a traceback on the other.
+const STRANGERS: usize = 8;
 
 struct Block<'a> {
     kind: &'a str,
@@ -63,7 +66,7 @@ fn inner(mut blocks: Vec<Block<'_>>) -> Option<Block<'_>> {
 
 fn blocks(log: &str) -> Vec<Block<'_>> {
     let (mut blocks, mut frames, mut chained): (Vec<Block<'_>>, Vec<Frame<'_>>, bool) = (Vec::new(), Vec::new(), false);
-    let mut prefix = "";
+    let (mut prefix, mut strangers) = ("", 0);
     // The last line that may be an exception whose frames were cut off, until there is a whole one.
     let mut headless: Option<(&str, &str)> = None;
     for line in log.lines() {
@@ -84,6 +87,7 @@ fn blocks(log: &str) -> Vec<Block<'_>> {
         if let Some(before) = line.strip_suffix("Traceback (most recent call last):") {
             prefix = if prefix.is_empty() { before } else { prefix };
             frames.clear();
+            strangers = 0;
             continue;
         }
         if line.starts_with(char::is_whitespace) || line.is_empty() {
@@ -95,11 +99,16 @@ fn blocks(log: &str) -> Vec<Block<'_>> {
             headless = kind.filter(ends_as_one).map(|kind| (kind, line)).or(headless);
             continue;
         }
-        match kind {
-            Some(kind) => blocks.push(Block { kind, line, frames: std::mem::take(&mut frames), chained }),
-            None => frames.clear(),
-        }
-        chained = false;
+        let Some(kind) = kind else {
+            strangers += 1;
+            if strangers > STRANGERS {
+                frames.clear();
+                (strangers, chained) = (0, false);
+            }
+            continue;
+        };
+        blocks.push(Block { kind, line, frames: std::mem::take(&mut frames), chained });
+        (strangers, chained) = (0, false);
     }
     blocks
 }
@@ -164,6 +173,29 @@ azureml_inference_server_http.server.user_script.UserScriptException: Caught an 
         let frame = Frame { file: "/var/azureml-app/score/score.py", line: "2", function: "helper" };
         assert_eq!(found.frame, Some(frame));
         assert!(found.wrapper.unwrap().ends_with("UserScriptException"));
+    }
+
+    /// The streams of a container are mingled in its log: wherever the server's five lines fall, the cause is the same.
+    #[test]
+    fn lines_of_another_stream_may_stand_within_a_traceback() {
+        let (all, stderr) = INIT.split_at(INIT.find("2026-11-24 11:51:04,193").unwrap());
+        let expected = last(INIT);
+        let lines = all.lines().collect::<Vec<_>>();
+        for first in 1..=lines.len() {
+            for second in first..=lines.len() {
+                let (one, other) = stderr.split_once('\n').unwrap();
+                let mingled =
+                    [&lines[..first], &[one], &lines[first..second], &[other], &lines[second..]].concat().join("\n");
+                assert_eq!(last(&mingled), expected, "{mingled}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_stack_that_is_printed_without_an_exception_is_none() {
+        let stack = "  File \"/a.py\", line 1, in <module>\n    traceback.print_stack()\n";
+        let log = format!("{stack}{}ValueError: x\n", "2026-11-24 I ok\n".repeat(STRANGERS + 1));
+        assert_eq!(last(&log), None);
     }
 
     #[test]
