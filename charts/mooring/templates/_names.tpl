@@ -7,6 +7,12 @@
 {{- end -}}
 {{- end }}
 
+{{/* When a program's image is asked for: mooring.pullPolicy (list $ .Values.operator) */}}
+{{- define "mooring.pullPolicy" -}}
+{{- $root := index . 0 -}}{{- $program := index . 1 -}}
+{{- $root.Values.image.pullPolicy | default (ternary "Always" "IfNotPresent" (empty $program.digest)) -}}
+{{- end }}
+
 {{/* Labels of every object: mooring.labels (list $ "gateway") */}}
 {{- define "mooring.labels" -}}
 {{- $root := index . 0 -}}
@@ -37,6 +43,20 @@ seccompProfile: {type: RuntimeDefault}
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
+{{- end }}
+
+{{/* Our own token, where client libraries look for it. Mounted by name and not by itself, so that no container has it that
+somebody else puts into the pod; it is good for an hour, and the kubelet renews it. */}}
+{{- define "mooring.token" -}}
+- name: token
+  projected:
+    sources:
+      - serviceAccountToken: {path: token, expirationSeconds: 3600}
+      - configMap: {name: kube-root-ca.crt, items: [{key: ca.crt, path: ca.crt}]}
+      - downwardAPI: {items: [{path: namespace, fieldRef: {fieldPath: metadata.namespace}}]}
+{{- end }}
+{{- define "mooring.tokenMount" -}}
+- {name: token, mountPath: /var/run/secrets/kubernetes.io/serviceaccount, readOnly: true}
 {{- end }}
 
 {{/* The probes of the admin port. */}}
