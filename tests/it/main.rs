@@ -11,6 +11,7 @@ mod counts;
 mod crash;
 mod download;
 mod faults;
+mod gitops;
 mod identity;
 mod keys;
 mod kubectl;

@@ -9,6 +9,8 @@ pub mod outcomes;
 #[path = "../support/place.rs"]
 pub mod place;
 pub mod proxy;
+pub mod schema;
+pub mod specs;
 pub mod stage;
 pub mod state;
 #[path = "../support/waits.rs"]

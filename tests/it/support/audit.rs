@@ -22,6 +22,11 @@ impl std::fmt::Debug for Request {
 }
 
 impl Request {
+    /// `resource/name subresource`, the last only where there is one.
+    pub fn object(&self) -> &str {
+        self.object.trim_end()
+    }
+
     pub fn is_write(&self) -> bool {
         matches!(self.verb.as_str(), "create" | "update" | "patch" | "delete")
     }
