@@ -79,18 +79,15 @@ fn decide<'a>(now: Timestamp, config: &Config, seen: &'a SeenDeployment) -> (Vec
     if let Some(conflict) = conflict(seen) {
         return (Vec::new(), blocked(reason::NAME_CONFLICT, conflict, false));
     }
-    let failed = endpoint.status.as_ref().is_some_and(|it| it.provisioning_state == Some(EndpointState::Failed));
-    if failed && matches!(seen.deployment, Found::Absent) && !seen.has_service_account {
-        let message = format!(
-            "OnlineEndpoint {:?} has failed; the instances start once it is repaired",
-            object.spec.endpoint_name
-        );
-        return (Vec::new(), blocked(reason::PROVISIONING, message, true));
-    }
     let quota =
         || quota::check_deployment(&seen.quotas, &seen.claims, object.metadata.name.as_deref().unwrap_or_default());
     match validate::deployment(seen).and_then(|valid| quota().map(|()| valid)) {
-        Ok(valid) => carry_out(now, config, seen, endpoint, &valid),
+        // Only what would be carried out waits: an endpoint that has failed because of this very spec would else be well
+        // while it waits, and so on in turn.
+        Ok(valid) => match unaccounted(endpoint, seen) {
+            Some(message) => (Vec::new(), blocked(reason::PROVISIONING, message, true)),
+            None => carry_out(now, config, seen, endpoint, &valid),
+        },
         // What runs goes on running: a bad change takes nothing away.
         Err(Problem { reason, message }) => {
             let fault = Fault::new(reason, &message).told(&object.spec);
@@ -102,6 +99,15 @@ fn decide<'a>(now: Timestamp, config: &Config, seen: &'a SeenDeployment) -> (Vec
             (Vec::new(), running(diagnosis, None, Applied::No, true))
         }
     }
+}
+
+/// Why no instances are made yet: their service account is missing, and the endpoint is in no state to make it.
+fn unaccounted(endpoint: &OnlineEndpoint, seen: &SeenDeployment) -> Option<String> {
+    let failed = endpoint.status.as_ref().is_some_and(|it| it.provisioning_state == Some(EndpointState::Failed));
+    (failed && matches!(seen.deployment, Found::Absent) && !seen.has_service_account).then(|| {
+        let name = &seen.object.spec.endpoint_name;
+        format!("OnlineEndpoint {name:?} has failed; the instances start once it is repaired")
+    })
 }
 
 fn carry_out<'a>(

@@ -4,9 +4,12 @@ use k8s_openapi::api::core::v1::{Container, PodSpec};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::example::{config, deployment, kept_deployment, kept_service, named_deployment, now, seen_deployment};
-use crate::api::condition;
+use super::example::{
+    config, deployment, endpoint, kept_deployment, kept_service, named_deployment, now, seen_deployment,
+};
+use crate::api::condition::{self, reason};
 use crate::api::deployment::{DeploymentState, OnlineDeployment, OnlineDeploymentStatus};
+use crate::api::endpoint::{EndpointState, OnlineEndpointStatus};
 use crate::catalogue::Reason;
 use crate::plan::change::{Change, Child};
 use crate::plan::deployment::{Plan, plan, waits_for_service_account};
@@ -200,6 +203,26 @@ fn what_can_not_be_built_is_named() {
         assert_eq!(plan.status.error.unwrap().reason, reason.as_str());
         assert!(plan.changes.is_empty());
     }
+}
+
+#[test]
+fn what_can_not_be_built_does_not_wait_for_the_endpoint_that_failed_by_it() {
+    let mut seen =
+        SeenDeployment { has_service_account: false, ..seen_deployment(deployment(&json!({"instanceType": "gold"}))) };
+    let first = plan(now(), &config(), &seen).status;
+    Arc::make_mut(&mut seen.object).status = Some(first.clone());
+    let mut failed = endpoint(&json!({"traffic": {"blue": 100}}));
+    failed.status = Some(OnlineEndpointStatus {
+        provisioning_state: Some(EndpointState::Failed),
+        ..OnlineEndpointStatus::default()
+    });
+    seen.endpoint = SeenOwner::Present(Arc::new(failed));
+    assert_eq!(plan(now(), &config(), &seen).status, first);
+    // One that can be built does wait for it, and is no reason for it to fail.
+    seen.object = Arc::new(deployment(&json!({})));
+    let waiting = plan(now(), &config(), &seen);
+    assert!(waiting.changes.is_empty() && waiting.status.error.is_none());
+    assert_eq!(condition(&waiting.status, condition::READY), Some(("False", reason::PROVISIONING)));
 }
 
 #[test]
