@@ -219,8 +219,9 @@ fn what_can_not_be_built_does_not_wait_for_the_endpoint_that_failed_by_it() {
     seen.endpoint = SeenOwner::Present(Arc::new(failed));
     assert_eq!(plan(now(), &config(), &seen).status, first);
     // One that can be built does wait for it, and is no reason for it to fail.
-    seen.object = Arc::new(deployment(&json!({})));
-    let waiting = plan(now(), &config(), &seen);
+    let good = seen_deployment(deployment(&json!({})));
+    let good = SeenDeployment { has_service_account: false, endpoint: seen.endpoint, ..good };
+    let waiting = plan(now(), &config(), &good);
     assert!(waiting.changes.is_empty() && waiting.status.error.is_none());
     assert_eq!(condition(&waiting.status, condition::READY), Some(("False", reason::PROVISIONING)));
 }
