@@ -126,14 +126,14 @@ class Walk:
 
     def stored(self):
         return {(it["metadata"]["namespace"], it["kind"], it["metadata"]["name"]): (it["metadata"]["uid"], it["spec"])
-                for it in self.cluster.get("--all-namespaces", objects.KINDS)["items"]}
+                for kind in objects.KINDS.split(",") for it in self.cluster.read(f"/apis/mooring.dev/v1alpha1/{kind}")["items"]}
 
     def held(self):
         """Uids of the definitions and of the Deployments that hold the instances of blue."""
-        items = self.cluster.get("crds")["items"]
+        items = self.cluster.read("/apis/apiextensions.k8s.io/v1/customresourcedefinitions")["items"]
         uids = {it["metadata"]["name"]: it["metadata"]["uid"] for it in items if it["spec"]["group"] == "mooring.dev"}
         for namespace in NAMESPACES:
-            uids[namespace] = self.cluster.get("--namespace", namespace, "deployment", "iris-blue")["metadata"]["uid"]
+            uids[namespace] = self.cluster.read(f"/apis/apps/v1/namespaces/{namespace}/deployments/iris-blue")["metadata"]["uid"]
         return uids
 
     def check(self):
@@ -212,7 +212,10 @@ class Walk:
             self.cluster.kubectl("delete", "namespace", namespace, "--timeout=180s")
         self.cluster.helm("uninstall", "mooring", "--wait", "--timeout", "3m")
         ours = lambda: {it for it in self.cluster.traces() if it[0] != "CustomResourceDefinition"}  # noqa: E731
-        allowed = {("Namespace", "<none>", SYSTEM)}
+        # What every namespace has, the definitions' group, and what the operator made for itself in its own namespace.
+        allowed = {("Namespace", "<none>", SYSTEM), ("ConfigMap", SYSTEM, "kube-root-ca.crt"), ("ServiceAccount", SYSTEM, "default"),
+                   ("APIService", "<none>", "v1alpha1.mooring.dev"),
+                   ("Lease", SYSTEM, "mooring-operator"), ("Secret", SYSTEM, "mooring-gateway-peers")}
         left = {}
 
         def is_clean():
