@@ -184,6 +184,8 @@ pub(super) async fn run(
 enum Trouble {
     #[error("the Secret has no certificate yet")]
     NoCertificate,
+    #[error("another replica was quicker to write the Secret")]
+    Overtaken,
     #[error("no replica can be reached yet")]
     NotReached,
     #[error("what the Secret holds can't be read")]
@@ -196,8 +198,8 @@ enum Trouble {
     Api(#[from] kube::Error),
 }
 
-/// Keeps certificate and registration as they should be until `shutdown`: what is shown on every replica, the rest by
-/// whoever leads.
+/// Keeps certificate and registration as they should be until `shutdown`: the first certificate and what is shown by every
+/// replica, the rest by whoever leads.
 async fn keep(
     client: Client,
     settings: Settings,
@@ -254,8 +256,11 @@ struct Held {
 async fn certificate(client: &Client, settings: &Settings, claim: &Claim) -> Result<Held, Trouble> {
     let secrets = Api::<Secret>::namespaced(client.clone(), &settings.secret.namespace);
     let mut secret = secrets.get(&settings.secret.name).await?;
-    if let Some(period) = settings.period.filter(|_| claim.is_held()) {
-        let before = match secret.data.as_ref().and_then(|data| data.get(STOCK)) {
+    let stored = secret.data.as_ref().and_then(|data| data.get(STOCK));
+    // The first one is made by whoever needs it: the leader may have no webhook, by its values or its age, and it ends only
+    // once this replica is ready. Renewals wait for the leader.
+    if let Some(period) = settings.period.filter(|_| stored.is_none() || claim.is_held()) {
+        let before = match stored {
             Some(stock) => serde_json::from_slice(&stock.0)?,
             None => Stock::default(),
         };
@@ -263,7 +268,10 @@ async fn certificate(client: &Client, settings: &Settings, claim: &Claim) -> Res
         if stock != before {
             secret.data = Some(data(&stock)?);
             // It names the version that was read: nobody else's is overwritten.
-            secret = secrets.replace(&settings.secret.name, &PostParams::default(), &secret).await?;
+            secret = match secrets.replace(&settings.secret.name, &PostParams::default(), &secret).await {
+                Err(kube::Error::Api(status)) if status.code == 409 => return Err(Trouble::Overtaken),
+                answer => answer?,
+            };
             tracing::info!(secret = settings.secret.name, "renewed the webhook's certificates");
         }
     }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ObjectMeta, Patch, PatchParams, PostParams};
@@ -32,18 +33,11 @@ struct Asked {
 impl Asked {
     async fn new(name: &str, more: &[&str]) -> Self {
         let place = Place::new(name).await;
-        let named = |name: &str| ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
-        let secret = Secret { metadata: named("webhook"), ..Secret::default() };
-        place.api().create(&PostParams::default(), &secret).await.unwrap();
-        let empty = ValidatingWebhookConfiguration { metadata: named(&place.namespace), webhooks: None };
-        configurations(&place).create(&PostParams::default(), &empty).await.unwrap();
+        as_installed(&place).await;
         let address = free_address();
         let operator = Self::start(&place, address, more);
         let begin = Instant::now();
-        while registered(&place).await.is_empty() {
-            assert!(begin.elapsed() < DEADLINE, "the webhook is not registered");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        until_registered(&place).await;
         let asked = Self { place, operator, address };
         // The API server hears of a registration by a watch.
         let probe = with(deployment("probe", "good:1"), "/spec/instanceType", json!("unknown"));
@@ -88,6 +82,23 @@ impl Asked {
         configurations(&self.place).delete(&self.place.namespace, &DeleteParams::default()).await.unwrap();
         self.place.done().await;
         self.operator.stop().await;
+    }
+}
+
+/// Makes what the chart brings: a Secret and a configuration with nothing in them.
+async fn as_installed(place: &Place) {
+    let named = |name: &str| ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
+    let secret = Secret { metadata: named("webhook"), ..Secret::default() };
+    place.api().create(&PostParams::default(), &secret).await.unwrap();
+    let empty = ValidatingWebhookConfiguration { metadata: named(&place.namespace), webhooks: None };
+    configurations(place).create(&PostParams::default(), &empty).await.unwrap();
+}
+
+async fn until_registered(place: &Place) {
+    let begin = Instant::now();
+    while registered(place).await.is_empty() {
+        assert!(begin.elapsed() < DEADLINE, "the webhook is not registered");
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
@@ -270,4 +281,34 @@ async fn no_question_fails_while_certificates_and_authorities_are_exchanged() {
     println!("{} questions, {} sets of authorities", admitted.load(Ordering::SeqCst), authorities.len());
     assert!(authorities.len() > ROTATIONS / 8, "authorities are exchanged too");
     Arc::into_inner(asked).unwrap().done().await;
+}
+
+/// In an upgrade, the old replica has no webhook and ends only once the new one is ready, which it is with a certificate.
+#[tokio::test]
+async fn a_leader_without_a_webhook_keeps_no_other_replica_from_answering() {
+    let place = Place::new("webhook-upgrade").await;
+    as_installed(&place).await;
+    let kubeconfig = setting("MOORING_TEST_KUBECONFIG");
+    let old = Operator::candidate(&place.namespace, kubeconfig.as_ref(), "old");
+    let begin = Instant::now();
+    let leads = async || {
+        let lease = place.api::<Lease>().get_opt("mooring-operator").await.unwrap();
+        lease.and_then(|lease| lease.spec?.holder_identity).is_some_and(|holder| holder.starts_with("old"))
+    };
+    while !leads().await {
+        assert!(begin.elapsed() < DEADLINE, "the old one does not lead");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let lease = format!("--lease={}/mooring-operator", place.namespace);
+    let new = Asked::start(&place, free_address(), &[&lease, "--pod-name", "new"]);
+    while place.api::<Secret>().get("webhook").await.unwrap().data.is_none() {
+        assert!(begin.elapsed() < DEADLINE, "nobody makes a certificate");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(leads().await && registered(&place).await.is_empty(), "the rest is for the leader to do");
+    old.stop().await;
+    until_registered(&place).await;
+    configurations(&place).delete(&place.namespace, &DeleteParams::default()).await.unwrap();
+    place.done().await;
+    new.stop().await;
 }
