@@ -9,7 +9,7 @@ from .cluster import Failed, say
 NAMESPACE = "mooring-a"
 KIND = "widgets.lifecycle.test"
 # Of each of five kinds of objects; each of them is made, changed, told a status and deleted.
-EACH = 10
+EACH = 11
 
 
 def definition():
@@ -64,6 +64,8 @@ def ours(attempts):
     for thing in ("onlineendpoint/iris", "onlinedeployment/iris-blue"):
         attempts.try_to("label", thing, "changed=yes")
         attempts.try_to("patch", thing, "--subresource=status", "--type=merge", "--patch", json.dumps({"status": {"observedGeneration": 1}}))
+    # A scale is not asked about: an autoscaler has to go on.
+    attempts.try_to("scale", "onlinedeployment/iris-blue", "--replicas=3")
     attempts.try_to("delete", "onlinedeployment/iris-spare", "--timeout=60s")
     # One with traffic too: a guard that nobody answers for keeps nobody.
     attempts.try_to("delete", "onlinedeployment/other-blue", "--timeout=60s")
@@ -87,7 +89,8 @@ def run(cluster, arguments):
     try:
         with objects.Load(cluster, NAMESPACE, arguments.rate) as load:
             cluster.operators(0)
-            changed = cluster.try_kubectl("--namespace", NAMESPACE, "scale", "onlinedeployment/iris-blue", "--replicas=3")
+            changed = cluster.try_kubectl("--namespace", NAMESPACE, "patch", "onlinedeployment/iris-blue", "--type=merge",
+                                          "--patch", json.dumps({"spec": {"resources": {"limits": {"memory": "300Mi"}}}}))
             if "failed calling webhook" not in changed.stderr:
                 raise Failed(f"the webhook is not asked, so this shows nothing: {changed.stdout}{changed.stderr}")
             begin = time.monotonic()
