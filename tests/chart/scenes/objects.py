@@ -26,7 +26,7 @@ def deployment(endpoint_name, name, image, instances=1):
             "environment": {"image": image, "inferenceConfig": {
                 "livenessRoute": route("/live"), "readinessRoute": route("/ready"), "scoringRoute": route("/predict")}},
             "resources": {"requests": {"cpu": "20m", "memory": "32Mi"}, "limits": {"cpu": "2", "memory": "256Mi"}},
-            "requestSettings": {"maxConcurrentRequestsPerInstance": 32, "maxQueueWaitMs": 4000, "requestTimeoutMs": 20000},
+            "requestSettings": {"maxConcurrentRequestsPerInstance": 32, "maxQueueWaitMs": 4000, "requestTimeoutMs": 5000},
             "livenessProbe": {"initialDelaySeconds": 1, "periodSeconds": 10, "timeoutSeconds": 10},
             "readinessProbe": {"initialDelaySeconds": 1, "periodSeconds": 1, "timeoutSeconds": 10},
         },
