@@ -38,6 +38,8 @@ pub struct Caller {
 pub struct Replica {
     id: String,
     view: Arc<View>,
+    /// Whether this replica was a member of any view.
+    joined: bool,
     peers: BTreeMap<String, Peer>,
     /// The view that all members were in, and since when.
     settled: Option<(Version, Moment)>,
@@ -85,7 +87,7 @@ impl Replica {
     /// A replica that knows nobody.
     #[must_use]
     pub fn new(id: String) -> Self {
-        Self { id, view: Arc::default(), peers: BTreeMap::new(), settled: None }
+        Self { id, view: Arc::default(), joined: false, peers: BTreeMap::new(), settled: None }
     }
 
     /// The view that it is in.
@@ -96,13 +98,15 @@ impl Replica {
 
     /// Goes on to `view`, if that is newer. From then on nothing is granted or taken under the older one.
     ///
-    /// A view without members is nothing to go on to: this replica serves, whatever the API server can see of its node.
+    /// A view without members is nothing to go on to: this replica serves, whatever the API server can see of its node. One
+    /// that never served goes on: it would wait for ever for members that are gone, and nobody would be ready again.
     pub fn adopt(&mut self, view: &View, now: Moment) -> bool {
-        let is_lost = view.members().is_empty() && !self.view.members().is_empty();
+        let is_lost = view.members().is_empty() && self.joined;
         if view.version <= self.view.version || is_lost {
             return false;
         }
         self.view = Arc::new(view.clone());
+        self.joined |= view.rank(&self.id).is_some();
         for member in view.members().iter().filter(|member| member.id != self.id) {
             self.peers.entry(member.id.clone()).or_insert_with(|| Peer::new(now));
         }
@@ -377,5 +381,16 @@ mod tests {
         assert_eq!(replica.view().members().len(), 2);
         assert!(replica.adopt(&view(4, &["b"]), now));
         assert_eq!(replica.view().members().len(), 1);
+    }
+
+    #[test]
+    fn whoever_never_served_does_not_wait_for_members_that_are_gone() {
+        let view = |revision, members| View::new(revision, members);
+        let old = Member { id: "old".to_owned(), address: ([198, 18, 0, 1], 8082).into(), leaving: true };
+        let mut replica = Replica::new("a".to_owned());
+        let now = Moment::default();
+        assert!(replica.adopt(&view(1, vec![old]), now));
+        assert!(replica.adopt(&view(2, Vec::new()), now));
+        assert!(replica.view().members().is_empty());
     }
 }
