@@ -154,12 +154,20 @@ async fn ask_deployment(
     Ok(found.items.into_iter().find_map(|it| it.0.ok()).map(Arc::new))
 }
 
+/// The ways to the API server.
+pub(super) struct Clients {
+    /// Writes only while this replica leads.
+    pub leading: Client,
+    /// Always writes: for what any replica may make, and only one makes.
+    pub any: Client,
+}
+
 /// Answers on `listener`, and goes on for a moment after `shutdown`: the API server hears only then that others are to be
 /// asked.
 pub(super) async fn run(
     listener: TcpListener,
     settings: Settings,
-    client: Client,
+    clients: Clients,
     claim: Claim,
     observer: Observer,
     readiness: Readiness,
@@ -171,7 +179,7 @@ pub(super) async fn run(
         tokio::time::sleep(LINGER).await;
         closed.cancel();
     };
-    let kept = keep(client, settings, claim, Arc::clone(&shown), readiness, shutdown.clone());
+    let kept = keep(clients, settings, claim, Arc::clone(&shown), readiness, shutdown.clone());
     let served = serve::serve(listener, shown, Arc::new(observer), guard, closed.clone());
     let ((), (), served) = tokio::join!(kept, lingering, served);
     if let Err(error) = served {
@@ -201,7 +209,7 @@ enum Trouble {
 /// Keeps certificate and registration as they should be until `shutdown`: the first certificate and what is shown by every
 /// replica, the rest by whoever leads.
 async fn keep(
-    client: Client,
+    clients: Clients,
     settings: Settings,
     claim: Claim,
     shown: Arc<Shown>,
@@ -212,7 +220,7 @@ async fn keep(
     let mut complaint = String::new();
     loop {
         let turn = async {
-            let held = certificate(&client, &settings, &claim).await?;
+            let held = certificate(&clients, &settings, &claim).await?;
             if last.as_ref() != Some(&held) {
                 shown.show(&held.certificate, &held.key)?;
                 tracing::info!("new connections to the webhook get another certificate");
@@ -220,7 +228,7 @@ async fn keep(
             }
             let trusted = String::from_utf8_lossy(&held.authorities).into_owned();
             last = Some(held);
-            if claim.is_held() { register(&client, &settings, &trusted).await } else { Ok(()) }
+            if claim.is_held() { register(&clients.leading, &settings, &trusted).await } else { Ok(()) }
         };
         let pause = match turn.await {
             Ok(()) => {
@@ -253,10 +261,11 @@ struct Held {
 }
 
 /// What is to be shown, renewed if that is due and ours to do.
-async fn certificate(client: &Client, settings: &Settings, claim: &Claim) -> Result<Held, Trouble> {
-    let secrets = Api::<Secret>::namespaced(client.clone(), &settings.secret.namespace);
-    let mut secret = secrets.get(&settings.secret.name).await?;
+async fn certificate(clients: &Clients, settings: &Settings, claim: &Claim) -> Result<Held, Trouble> {
+    let secrets = |client: &Client| Api::<Secret>::namespaced(client.clone(), &settings.secret.namespace);
+    let mut secret = secrets(&clients.leading).get(&settings.secret.name).await?;
     let stored = secret.data.as_ref().and_then(|data| data.get(STOCK));
+    let client = if stored.is_none() { &clients.any } else { &clients.leading };
     // The first one is made by whoever needs it: the leader may have no webhook, by its values or its age, and it ends only
     // once this replica is ready. Renewals wait for the leader.
     if let Some(period) = settings.period.filter(|_| stored.is_none() || claim.is_held()) {
@@ -268,7 +277,7 @@ async fn certificate(client: &Client, settings: &Settings, claim: &Claim) -> Res
         if stock != before {
             secret.data = Some(data(&stock)?);
             // It names the version that was read: nobody else's is overwritten.
-            secret = match secrets.replace(&settings.secret.name, &PostParams::default(), &secret).await {
+            secret = match secrets(client).replace(&settings.secret.name, &PostParams::default(), &secret).await {
                 Err(kube::Error::Api(status)) if status.code == 409 => return Err(Trouble::Overtaken),
                 answer => answer?,
             };

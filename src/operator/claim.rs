@@ -59,7 +59,7 @@ impl Claim {
 }
 
 /// Lets a client write only while a [`Claim`] holds: every write of the operator passes here, whoever wrote the code that
-/// sends it.
+/// sends it; but those of the Lease itself and of the webhook's first certificate, each of which names the version it read.
 #[derive(Clone, Debug)]
 pub struct Guard(pub Claim);
 

@@ -117,7 +117,7 @@ pub async fn run(
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     // So that the API server's audit log tells our requests from others, and those of one replica from another's.
     config.headers.push((USER_AGENT, user_agent(settings.lease.as_ref())));
-    let lease_client = Client::try_from(config.clone()).map_err(RunError::Client)?;
+    let unguarded = Client::try_from(config.clone()).map_err(RunError::Client)?;
     let claim = if settings.lease.is_some() { Claim::none() } else { Claim::alone() };
     let client = ClientBuilder::try_from(config).map_err(RunError::Client)?.with_layer(&Guard(claim.clone())).build();
     let webhook = match settings.webhook.clone() {
@@ -133,7 +133,7 @@ pub async fn run(
         let (elected, release) = (CancellationToken::new(), CancellationToken::new());
         // A task of its own: however long a pass computes, the Lease is renewed.
         let keeping = settings.lease.clone().map(|candidacy| {
-            tokio::spawn(lease::keep(lease_client, candidacy, claim.clone(), elected.clone(), release.clone()))
+            tokio::spawn(lease::keep(unguarded.clone(), candidacy, claim.clone(), elected.clone(), release.clone()))
         });
         if keeping.is_none() {
             elected.cancel();
@@ -149,8 +149,9 @@ pub async fn run(
         let start = |caches: &Arc<Caches>| {
             if let Some((listener, settings)) = webhook {
                 let observer = Observer::new(client.clone(), Arc::clone(caches));
-                let (client, readiness, shutdown) = (client.clone(), readiness.clone(), shutdown.clone());
-                last.spawn(admission::run(listener, settings, client, claim, observer, readiness, shutdown));
+                let clients = admission::Clients { leading: client.clone(), any: unguarded };
+                let (readiness, shutdown) = (readiness.clone(), shutdown.clone());
+                last.spawn(admission::run(listener, settings, clients, claim, observer, readiness, shutdown));
             }
         };
         let work = work(client.clone(), settings, metrics, &readiness, start, elected, shutdown.clone());
