@@ -51,7 +51,7 @@ class Cluster:
         self.name = name
         self.kubeconfig = run("deploy/cluster", "kubeconfig", "--path", "--name", name).strip()
         self.helm_program = run("deploy/cluster", "tool", "helm").strip()
-        self.proxy = None
+        self.proxy, self.folder = None, tempfile.TemporaryDirectory()
         say("building and installing")
         self.install_plainly()
         self.values = json.loads(self.helm("get", "values", RELEASE, "--output", "json"))
@@ -98,22 +98,15 @@ class Cluster:
 
     def chart_command(self, verb, *arguments, chart="charts/mooring", changes=()):
         """The command of `helm install` or `helm upgrade`, with the images that were built and the values `changes`."""
-        values = {name: dict(part) if isinstance(part, dict) else part for name, part in self.values.items()}
-        for change in changes or ():
+        values = self.values
+        for change in changes:
             values = merged(values, change)
-        with tempfile.NamedTemporaryFile("w", prefix="values-", suffix=".json", delete=False) as file:
-            json.dump(values, file)
-        return self.helm_command(verb, RELEASE, chart, "--values", file.name, *arguments)
+        file = pathlib.Path(self.folder.name) / "values.json"
+        file.write_text(json.dumps(values))
+        return self.helm_command(verb, RELEASE, chart, "--values", file, *arguments)
 
     def chart(self, verb, *arguments, chart="charts/mooring", changes=()):
-        command = self.chart_command(verb, *arguments, chart=chart, changes=changes)
-        try:
-            return run(*command)
-        finally:
-            pathlib.Path(command[command.index("--values") + 1]).unlink()
-
-    def is_installed(self):
-        return bool(json.loads(self.helm("list", "--all", "--output", "json")))
+        return run(*self.chart_command(verb, *arguments, chart=chart, changes=changes))
 
     def ready(self):
         """Waits for the operator and the gateway."""
