@@ -69,6 +69,14 @@ pub enum Command {
         after_help = "Example:\n  mooring deployment get-logs --endpoint-name iris --name blue"
     )]
     Deployment(Deployment),
+    /// Look at everything that has to be right for an endpoint to serve, and print numbered findings.
+    ///
+    /// Nothing is stored: the webhook is tried with a dry run. Fails when a finding is `failed`.
+    #[command(after_help = "Examples:
+  mooring doctor
+  mooring doctor --namespace team -o json
+  mooring doctor --system-namespace platform --webhook")]
+    Doctor(Doctor),
     /// Print a completion script for a shell.
     #[command(after_help = "Examples:
   mooring completion bash > /etc/bash_completion.d/mooring
@@ -121,6 +129,33 @@ pub enum Deployment {
   mooring deployment get-logs -e iris -n blue --container storage-initializer
   mooring deployment get-logs -n iris-blue --follow")]
     GetLogs(GetLogs),
+}
+
+/// What is looked at.
+#[derive(Args, Clone, Debug)]
+pub struct Doctor {
+    /// Namespace of the operator and the gateway.
+    #[arg(long, value_name = "NAME", default_value = "mooring-system")]
+    pub system_namespace: String,
+    /// Where the gateway is asked, in place of a port-forward to one of its pods: `http://mooring-gateway.mooring-system.svc`
+    /// within the cluster.
+    #[arg(long, value_parser = web_address)]
+    pub url: Option<Uri>,
+    /// Fail when no webhook is asked, and not only warn.
+    #[arg(long)]
+    pub webhook: bool,
+    /// Form of the output.
+    #[arg(short, long, value_enum, default_value_t = Diagnosis::Table)]
+    pub output: Diagnosis,
+}
+
+/// Form of findings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Diagnosis {
+    /// Columns for people.
+    Table,
+    /// For programs.
+    Json,
 }
 
 /// Which form.

@@ -1,6 +1,7 @@
 //! What each verb does.
 
 mod credentials;
+mod doctor;
 mod invoke;
 mod logs;
 
@@ -27,6 +28,7 @@ pub async fn run(arguments: Arguments) -> Result<(), CliError> {
             print::bytes(&script)
         }
         Command::Version => print::text(concat!("mooring ", env!("CARGO_PKG_VERSION"), "\n")),
+        Command::Doctor(asked) => doctor::run(&connect(&arguments.cluster).await?, &asked).await,
         Command::Endpoint(verb) => endpoint(&connect(&arguments.cluster).await?, verb).await,
         Command::Deployment(verb) => deployment(&connect(&arguments.cluster).await?, verb).await,
     }

@@ -108,6 +108,12 @@ pub enum CliError {
         /// What to do now.
         next_step: String,
     },
+    /// The doctor found something that does not work.
+    #[error("{count} of the findings above failed; each says what to do below the table")]
+    Unwell {
+        /// How many.
+        count: usize,
+    },
     /// No answer came in time.
     #[error("{act} took longer than {seconds} seconds; try again, or allow more with --timeout")]
     TimedOut {

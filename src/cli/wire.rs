@@ -109,7 +109,8 @@ async fn exchange(stream: Box<dyn Stream>, request: Request<Full<Bytes>>) -> hyp
     sender.send_request(request).await
 }
 
-fn is_ready(pod: &Pod) -> bool {
+/// Whether a pod answers.
+pub(super) fn is_ready(pod: &Pod) -> bool {
     let mut conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
     pod.metadata.deletion_timestamp.is_none()
         && conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
