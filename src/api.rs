@@ -14,6 +14,8 @@ pub mod endpoint;
 #[cfg(feature = "resources")]
 pub mod endpoint_route;
 #[cfg(feature = "resources")]
+pub mod http_route;
+#[cfg(feature = "resources")]
 pub mod instance_type;
 #[cfg(feature = "resources")]
 pub mod label;

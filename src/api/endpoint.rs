@@ -237,9 +237,13 @@ pub enum PublicNetworkAccess {
     Disabled,
 }
 
-/// How an endpoint is reached from outside the cluster.
+/// How an endpoint is reached from outside the cluster: by an Ingress, or with `gateway` by an `HTTPRoute`.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.gateway) || (!has(self.className) && !has(self.tlsSecretName))")
+        .message("className and tlsSecretName belong to an Ingress; a Gateway has its own class and certificates")
+)]
 pub struct EndpointIngress {
     /// The ingress class; the cluster's default class without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -252,9 +256,29 @@ pub struct EndpointIngress {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub tls_secret_name: Option<String>,
-    /// Annotations for the ingress object.
+    /// Annotations for the Ingress or `HTTPRoute`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
+    /// The Gateway of the Gateway API that takes the host's requests: an `HTTPRoute` is made in place of an Ingress.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<GatewayReference>,
+}
+
+/// A Gateway of the Gateway API.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct GatewayReference {
+    /// Its name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Its namespace; the endpoint's own without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: Option<String>,
+    /// The listener of it; all that fit without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub section_name: Option<String>,
 }
 
 /// What the operator has made of an `OnlineEndpoint`.

@@ -5,12 +5,14 @@ use std::fmt::Debug;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Secret, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::Ingress;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::observe::{Observer, partial};
+use crate::api::http_route::HTTPRoute;
 use crate::api::label::MANAGER;
 use crate::plan::change::{Change, Child, Target, TargetKind};
 
@@ -46,6 +48,10 @@ async fn apply(client: &Client, observer: &Observer, namespace: &str, child: Chi
             caches.kubernetes_deployments.wrote(server_side(client, namespace, "Deployment", &*object).await?);
         }
         Child::Service(object) => caches.services.wrote(server_side(client, namespace, "Service", &*object).await?),
+        Child::Ingress(object) => caches.ingresses.wrote(server_side(client, namespace, "Ingress", &*object).await?),
+        Child::HttpRoute(object) => {
+            caches.http_routes.cache.wrote(server_side(client, namespace, "HTTPRoute", &*object).await?);
+        }
         Child::Route(object) => caches.routes.wrote(server_side(client, namespace, "EndpointRoute", &*object).await?),
         Child::ServiceAccount(object) => {
             let written = server_side(client, namespace, "ServiceAccount", &*object).await?;
@@ -96,6 +102,8 @@ async fn delete(client: &Client, namespace: &str, target: &Target) -> Result<(),
         TargetKind::Deployment => ("Deployment", exactly::<Deployment>(client, namespace, target).await),
         TargetKind::Service => ("Service", exactly::<Service>(client, namespace, target).await),
         TargetKind::ServiceAccount => ("ServiceAccount", exactly::<ServiceAccount>(client, namespace, target).await),
+        TargetKind::Ingress => ("Ingress", exactly::<Ingress>(client, namespace, target).await),
+        TargetKind::HttpRoute => ("HTTPRoute", exactly::<HTTPRoute>(client, namespace, target).await),
         TargetKind::Secret => ("Secret", exactly::<Secret>(client, namespace, target).await),
     };
     outcome.map_err(|source| ActError { kind, name: target.name.clone(), source })

@@ -11,13 +11,18 @@ use kube_runtime::reflector::{ObjectRef, Store};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::{Node, Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::Ingress;
 
+use tokio::sync::watch;
+
+use super::denial::Denials;
 use super::download::Downloads;
 use super::evidence::Evidence;
 use crate::api::compute_quota::ComputeQuota;
 use crate::api::deployment::OnlineDeployment;
 use crate::api::endpoint::OnlineEndpoint;
 use crate::api::endpoint_route::EndpointRoute;
+use crate::api::http_route::HTTPRoute;
 use crate::api::instance_type::InstanceType;
 
 /// An object of ours that may be unreadable.
@@ -71,25 +76,43 @@ fn version<K: Resource>(object: &K) -> Option<u64> {
     object.meta().resource_version.as_deref()?.parse().ok()
 }
 
+/// A kind that the cluster may learn later.
+#[derive(Debug)]
+pub(super) struct MaybeKnown<K: Resource<DynamicType = ()> + 'static> {
+    pub(super) cache: Cache<K>,
+    /// Whether the API server knows the kind; `None` until it has been asked.
+    pub(super) is_known: watch::Sender<Option<bool>>,
+}
+
+impl<K: Resource<DynamicType = ()> + Clone + 'static> MaybeKnown<K> {
+    pub(super) fn new(store: Store<K>) -> Self {
+        Self { cache: Cache::new(store), is_known: watch::Sender::new(None) }
+    }
+}
+
 /// Every watched kind.
 #[derive(Debug)]
 pub(super) struct Caches {
     pub(super) endpoints: Cache<Guarded<OnlineEndpoint>>,
     pub(super) deployments: Cache<Guarded<OnlineDeployment>>,
-    pub(super) instance_types: Store<Guarded<InstanceType>>,
+    /// `None` in an operator of one namespace that has no right to look at them.
+    pub(super) instance_types: Option<Store<Guarded<InstanceType>>>,
     pub(super) quotas: Cache<Guarded<ComputeQuota>>,
     pub(super) routes: Cache<EndpointRoute>,
     pub(super) kubernetes_deployments: Cache<Deployment>,
     pub(super) replica_sets: Cache<ReplicaSet>,
     pub(super) pods: Cache<Pod>,
     pub(super) services: Cache<Service>,
+    pub(super) ingresses: Cache<Ingress>,
+    pub(super) http_routes: MaybeKnown<HTTPRoute>,
     pub(super) service_accounts: Cache<PartialObjectMeta<ServiceAccount>>,
     pub(super) secrets: Cache<PartialObjectMeta<Secret>>,
     pub(super) slices: Store<EndpointSlice>,
-    /// `None` in an operator of one namespace, which has no right to look at nodes.
+    /// `None` in an operator of one namespace that has no right to look at them.
     pub(super) nodes: Option<Store<Node>>,
     pub(super) evidence: Evidence,
     pub(super) downloads: Downloads,
+    pub(super) denials: Denials,
 }
 
 /// Whether an object carries a label with this value.

@@ -36,6 +36,7 @@ pub(super) async fn reconcile(told: Arc<Guarded<OnlineDeployment>>, tools: Arc<T
 }
 
 async fn pass(tools: &Tools, object: Arc<OnlineDeployment>) -> Result<Action, PassError> {
+    tools.may_look()?;
     let namespace = object.namespace().unwrap_or_default();
     let seen = tools.observer.deployment(Arc::clone(&object)).await.map_err(PassError::Observe)?;
     if waits_for_service_account(&seen) {

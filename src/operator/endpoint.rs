@@ -43,6 +43,7 @@ pub(super) async fn reconcile(told: Arc<Guarded<OnlineEndpoint>>, tools: Arc<Too
 }
 
 async fn pass(tools: &Tools, object: Arc<OnlineEndpoint>) -> Result<Action, PassError> {
+    tools.may_look()?;
     let namespace = object.namespace().unwrap_or_default();
     let seen = tools.observer.endpoint(Arc::clone(&object)).await.map_err(PassError::Observe)?;
     let plan = plan(Timestamp::now(), &tools.config, &seen, &fresh_keys()?);

@@ -17,9 +17,10 @@ use super::cache::{Cache, Caches, Guarded, has_label};
 use crate::api::compute_quota::ComputeQuota;
 use crate::api::deployment::OnlineDeployment;
 use crate::api::endpoint::OnlineEndpoint;
-use crate::api::instance_type::{InstanceTypeSpec, built_in};
+use crate::api::http_route::HTTPRoute;
+use crate::api::instance_type::{InstanceType, InstanceTypeSpec, built_in};
 use crate::api::{label, name};
-use crate::plan::build::secret;
+use crate::plan::build::{ingress, secret};
 use crate::plan::diagnose::pod::is_unschedulable;
 use crate::plan::endpoint::{generates_keys, keys_secret_name};
 use crate::plan::quota::{Claims, DeploymentClaim, EndpointClaim, Quota};
@@ -67,6 +68,14 @@ impl Observer {
         let replica_sets =
             caches.replica_sets.select(&namespace, |set| has_label(set, label::ONLINE_DEPLOYMENT, &resource));
         let pods = caches.pods.select(&namespace, |pod| has_label(pod, label::ONLINE_DEPLOYMENT, &resource));
+        let instance_type = match self.instance_type(&object.spec.instance_type) {
+            // Whether there is one can't be known, which the API server's answer says best.
+            None if caches.instance_types.is_none() => {
+                let types = Api::<InstanceType>::all(self.client.clone());
+                types.get_opt(&object.spec.instance_type).await?.map(|object| object.spec)
+            }
+            known => known,
+        };
         let uids = replica_sets.iter().map(|set| set.uid()).chain(pods.iter().map(|pod| pod.uid()));
         let notes = uids.flatten().map(|uid| (uid.clone(), caches.evidence.of(&uid))).collect();
         // Who has a node does not ask for others.
@@ -92,7 +101,7 @@ impl Observer {
                 .is_some_and(|account| has_label(&*account, label::MANAGED_BY, label::MANAGER)),
             user_account,
             rival,
-            instance_type: self.instance_type(&object.spec.instance_type),
+            instance_type,
             deployment,
             service,
             replica_sets,
@@ -129,6 +138,12 @@ impl Observer {
             service_account: self
                 .find(&caches.service_accounts, &namespace, &name::service_account(&endpoint), &uid)
                 .await?,
+            http_route: self.http_route(&object, &namespace, &uid).await?,
+            ingress: match ingress::as_ingress(&object) {
+                Some(_) => self.find(&caches.ingresses, &namespace, &endpoint, &uid).await?,
+                // Most endpoints have none, and then nobody's is in the way.
+                None => found(caches.ingresses.get(&namespace, &endpoint), |object| object.meta(), &uid),
+            },
             route: self.find(&caches.routes, &namespace, &endpoint, &uid).await?,
             deployments,
             unreadable,
@@ -151,6 +166,24 @@ impl Observer {
         Ok(found(object, |object| object.meta(), owner))
     }
 
+    /// The way through a Gateway, where there can be one.
+    async fn http_route(
+        &self,
+        object: &OnlineEndpoint,
+        namespace: &str,
+        uid: &str,
+    ) -> Result<Option<Found<HTTPRoute>>, kube::Error> {
+        let routes = &self.caches.http_routes;
+        if *routes.is_known.borrow() != Some(true) {
+            return Ok(None);
+        }
+        let name = object.name_any();
+        Ok(Some(match ingress::as_http_route(object) {
+            Some(_) => self.find(&routes.cache, namespace, &name, uid).await?,
+            None => found(routes.cache.get(namespace, &name), |object| object.meta(), uid),
+        }))
+    }
+
     fn owner(&self, namespace: &str, endpoint: &str) -> SeenOwner {
         match self.caches.endpoints.get(namespace, endpoint).as_deref() {
             Some(DeserializeGuard(Ok(endpoint))) if endpoint.metadata.deletion_timestamp.is_none() => {
@@ -169,7 +202,7 @@ impl Observer {
 
     /// An object of this name replaces the built-in one; one that can't be read stands for nothing.
     pub(super) fn instance_type(&self, name: &str) -> Option<InstanceTypeSpec> {
-        match self.caches.instance_types.get(&ObjectRef::new(name)) {
+        match self.caches.instance_types.as_ref().and_then(|types| types.get(&ObjectRef::new(name))) {
             Some(object) => object.0.as_ref().ok().map(|object| object.spec.clone()),
             None => built_in(name),
         }

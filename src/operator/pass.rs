@@ -31,6 +31,8 @@ pub(super) struct Tools {
 pub(super) enum PassError {
     #[error("looking at the cluster failed")]
     Observe(#[source] kube::Error),
+    #[error("looking at the cluster is refused: {0}")]
+    Denied(String),
     #[error(transparent)]
     Act(#[from] ActError),
     #[error("writing the status failed")]
@@ -48,10 +50,11 @@ impl PassError {
     pub(super) fn failure(&self) -> Option<Failure> {
         let api = match self {
             Self::Observe(error) | Self::Act(ActError { source: error, .. }) | Self::Tell(error) => Some(error),
-            Self::Deadline | Self::Randomness(_) | Self::Panicked(_) => None,
+            Self::Denied(_) | Self::Deadline | Self::Randomness(_) | Self::Panicked(_) => None,
         };
         let internal = match (self, api) {
             (Self::Panicked(_), _) => Some(Reason::ReconcilePanicked),
+            (Self::Denied(_), _) => Some(Reason::OperatorPermissionDenied),
             (_, Some(kube::Error::Api(status))) if status.is_conflict() || status.is_already_exists() => return None,
             (_, Some(kube::Error::Api(status))) if status.is_forbidden() => Some(Reason::OperatorPermissionDenied),
             // Written by us alone, and from what the API server took: no user can mend it.
@@ -65,6 +68,14 @@ impl PassError {
         };
         let why = api.map(|error| format!(": {error}")).unwrap_or_default();
         Some(Failure { internal, message: format!("{self}{why}") })
+    }
+}
+
+impl Tools {
+    /// # Errors
+    /// [`PassError::Denied`], when a watch is refused: what it would tell is missing in every decision.
+    pub(super) fn may_look(&self) -> Result<(), PassError> {
+        self.observer.caches().denials.first().map_or(Ok(()), |denial| Err(PassError::Denied(denial)))
     }
 }
 

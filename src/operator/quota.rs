@@ -25,6 +25,7 @@ pub(super) async fn reconcile(told: Arc<Guarded<ComputeQuota>>, tools: Arc<Tools
 }
 
 async fn pass(tools: &Tools, object: &ComputeQuota) -> Result<Action, PassError> {
+    tools.may_look()?;
     let claims = tools.observer.claims(&object.namespace().unwrap_or_default());
     let quota = Quota { name: object.name_any(), spec: object.spec.clone() };
     let status =

@@ -38,6 +38,7 @@ use super::metrics::Metrics;
 use super::observe::Observer;
 use super::pass::{PassError, Tools};
 use super::place::Place;
+use super::watch::Reach;
 use super::{admission, deployment, endpoint, peer_secret, quota, watch};
 use crate::api::condition::{self, reason};
 use crate::api::label::MANAGER;
@@ -147,14 +148,17 @@ pub async fn run(
         };
         let last = TaskTracker::new();
         let start = |caches: &Arc<Caches>| {
+            readiness.set(CACHES, true);
             if let Some((listener, settings)) = webhook {
                 let observer = Observer::new(client.clone(), Arc::clone(caches));
-                let clients = admission::Clients { leading: client.clone(), any: unguarded };
+                let clients = admission::Clients { leading: client.clone(), any: unguarded.clone() };
                 let (readiness, shutdown) = (readiness.clone(), shutdown.clone());
                 last.spawn(admission::run(listener, settings, clients, claim, observer, readiness, shutdown));
             }
         };
-        let work = work(client.clone(), settings, metrics, &readiness, start, elected, shutdown.clone());
+        // A question about rights is a POST, which the guard would take for a write.
+        let reach = watch::reach(unguarded.clone(), settings.namespace.clone());
+        let work = work(client.clone(), reach, settings, metrics, start, elected, shutdown.clone());
         let (mut kept, work) = (pin!(kept), pin!(work));
         tokio::select! {
             ended = kept.as_mut() => return ended,
@@ -177,15 +181,20 @@ fn user_agent(candidacy: Option<&Candidacy>) -> HeaderValue {
 /// Fills the caches, starts what answers from them, and reconciles from the moment that this replica is `elected`.
 async fn work(
     client: Client,
+    reach: impl Future<Output = Reach>,
     settings: Settings,
     metrics: Metrics,
-    readiness: &Readiness,
     start: impl FnOnce(&Arc<Caches>),
     elected: CancellationToken,
     shutdown: CancellationToken,
 ) -> Result<(), RunError> {
     let tasks = TaskTracker::new();
-    let (watches, queued) = watch::start(&client, settings.namespace.as_deref(), &tasks, &shutdown);
+    let namespace = settings.namespace.as_deref();
+    let reach = tokio::select! {
+        reach = reach => reach,
+        () = shutdown.cancelled() => return Ok(()),
+    };
+    let (watches, queued) = watch::start(&client, namespace, reach, &tasks, &shutdown);
     let caches = Arc::clone(&watches.caches);
     let (endpoints, deployments) = (caches.endpoints.store().clone(), caches.deployments.store().clone());
     let quotas = caches.quotas.store().clone();
@@ -193,7 +202,6 @@ async fn work(
         filled = watch::filled(&caches) => filled?,
         () = shutdown.cancelled() => return Ok(()),
     }
-    readiness.set(CACHES, true);
     tracing::info!("the caches are filled");
     start(&caches);
     tokio::select! {

@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::channel::mpsc::{self, Receiver, Sender};
 use futures::{SinkExt, TryStreamExt};
@@ -11,24 +12,34 @@ use k8s_openapi::api::core::v1::{Event, Node, NodeSpec, Pod, Secret, ServiceAcco
 use kube::api::Api;
 use kube::core::PartialObjectMeta;
 use kube::{Client, Resource, ResourceExt};
-use kube_runtime::reflector::store::Writer;
-use kube_runtime::reflector::{ObjectRef, store};
+use kube_runtime::reflector::store::{Writer, WriterDropped};
+use kube_runtime::reflector::{ObjectRef, Store, store};
 use kube_runtime::{WatchStreamExt, watcher};
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::cache::{Cache, Caches, Guarded};
+use super::cache::{Cache, Caches, Guarded, MaybeKnown};
+use super::denial::Denials;
 use super::download::{self, Downloads};
 use super::evidence::{self, Evidence, Follower};
+use super::rights;
 use super::trigger::{self, Change, Triggers};
 use crate::api::compute_quota::ComputeQuota;
 use crate::api::deployment::OnlineDeployment;
 use crate::api::endpoint::OnlineEndpoint;
+use crate::api::http_route::HTTPRoute;
+use crate::api::instance_type::InstanceType;
 use crate::api::label;
 
 /// Objects that wait for a place in a queue; the queue itself keeps each object once.
 const BUFFER: usize = 256;
+/// How often a cluster without the Gateway API is asked for it.
+const ASK_AGAIN: Duration = Duration::from_secs(30);
+/// Pause before an API server that did not answer is asked again.
+const PAUSE: Duration = Duration::from_secs(1);
+/// A watch that was refused and is quiet for so long works: more than twice the longest pause between two attempts.
+const LIFTED: Duration = Duration::from_secs(90);
 
 /// The objects to look at.
 #[derive(Clone)]
@@ -54,10 +65,28 @@ fn queues() -> (Queues, Queued) {
     (Queues { endpoints, deployments, quotas }, queued)
 }
 
+/// What belongs to no namespace and may be looked at. An operator of one namespace does without.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reach {
+    instance_types: bool,
+    nodes: bool,
+}
+
+/// Asks the API server for it.
+pub(super) async fn reach(client: Client, namespace: Option<String>) -> Reach {
+    if namespace.is_none() {
+        // Without a right that it needs, an operator of all namespaces says so on every object.
+        return Reach { instance_types: true, nodes: true };
+    }
+    let instance_types = rights::may_watch::<InstanceType>(&client).await;
+    Reach { instance_types, nodes: rights::may_watch::<Node>(&client).await }
+}
+
 /// Starts every watch. They end with `shutdown`, and with them the queues.
 pub(super) fn start(
     client: &Client,
     namespace: Option<&str>,
+    reach: Reach,
     tasks: &TaskTracker,
     shutdown: &CancellationToken,
 ) -> (Watches, Queued) {
@@ -70,6 +99,8 @@ pub(super) fn start(
     let (replica_sets, replica_sets_writer) = store();
     let (pods, pods_writer) = store();
     let (services, services_writer) = store();
+    let (ingresses, ingresses_writer) = store();
+    let (http_routes, http_routes_writer) = store();
     let (service_accounts, service_accounts_writer) = store();
     let (secrets, secrets_writer) = store();
     let (slices, slices_writer) = store();
@@ -77,19 +108,22 @@ pub(super) fn start(
     let caches = Arc::new(Caches {
         endpoints: Cache::new(endpoints),
         deployments: Cache::new(deployments),
-        instance_types,
+        instance_types: reach.instance_types.then_some(instance_types),
         quotas: Cache::new(quotas),
         routes: Cache::new(routes),
         kubernetes_deployments: Cache::new(kubernetes_deployments),
         replica_sets: Cache::new(replica_sets),
         pods: Cache::new(pods),
         services: Cache::new(services),
+        ingresses: Cache::new(ingresses),
+        http_routes: MaybeKnown::new(http_routes),
         service_accounts: Cache::new(service_accounts),
         secrets: Cache::new(secrets),
         slices,
-        nodes: namespace.is_none().then_some(nodes),
+        nodes: reach.nodes.then_some(nodes),
         evidence: Evidence::default(),
         downloads: Downloads::default(),
+        denials: Denials::default(),
     });
     let (queues, ends) = queues();
     let watches = Watches {
@@ -105,9 +139,11 @@ pub(super) fn start(
     let managed = || watcher::Config::default().labels(&label::managed_selector());
     watches.namespaced(all(), endpoints_writer, lean, |caches, endpoint, _| trigger::of_endpoint(caches, endpoint));
     watches.namespaced(all(), deployments_writer, lean, trigger::of_deployment);
-    watches.spawn(Api::all(client.clone()), all(), instance_types_writer, lean, |caches, kind, _| {
-        trigger::of_instance_type(caches, &kind.name_any())
-    });
+    if reach.instance_types {
+        watches.spawn(Api::all(client.clone()), all(), instance_types_writer, lean, |caches, kind, _| {
+            trigger::of_instance_type(caches, &kind.name_any())
+        });
+    }
     watches.namespaced(all(), quotas_writer, lean, |caches, quota, _| trigger::of_quota(caches, quota));
     watches.namespaced(managed(), routes_writer, lean, |caches, route, _| {
         trigger::by_endpoint_label(route).and(trigger::of_share(caches, route))
@@ -130,6 +166,8 @@ pub(super) fn start(
             trigger::by_endpoint_label(service)
         }
     });
+    watches.namespaced(managed(), ingresses_writer, lean, |_, ingress, _| trigger::by_endpoint_label(ingress));
+    watches.http_routes_once_known(managed(), http_routes_writer);
     // All of them, since users name their own for an identity; of each only what it says of identities is kept.
     watches.namespaced(all(), service_accounts_writer, lean_service_account, |caches, account, _| {
         trigger::of_service_account(caches, account)
@@ -137,7 +175,7 @@ pub(super) fn start(
     // All Secrets, since users bring their own keys under any name; of each only its name and version are kept.
     watches.namespaced(all(), secrets_writer, lean_secret, |caches, secret, _| trigger::of_secret(caches, secret));
     watches.namespaced(managed(), slices_writer, lean, |_, slice, _| trigger::by_endpoint_label(slice));
-    if namespace.is_none() {
+    if reach.nodes {
         watches
             .spawn(Api::all(client.clone()), all(), nodes_writer, lean_node, |caches, _, _| trigger::of_node(caches));
     }
@@ -185,8 +223,9 @@ pub(super) fn start_downloads(watches: &Watches) {
     });
 }
 
-/// Waits until every cache has been filled once: an object that is missing before says nothing.
-pub(super) async fn filled(caches: &Caches) -> Result<(), kube_runtime::reflector::store::WriterDropped> {
+/// Waits until every cache has been filled once, or is known to stay empty for lack of a right: an object that is
+/// missing before says nothing.
+pub(super) async fn filled(caches: &Caches) -> Result<(), WriterDropped> {
     let Caches {
         endpoints,
         deployments,
@@ -197,31 +236,52 @@ pub(super) async fn filled(caches: &Caches) -> Result<(), kube_runtime::reflecto
         replica_sets,
         pods,
         services,
+        ingresses,
+        http_routes,
         service_accounts,
         secrets,
         slices,
         nodes,
         evidence: _,
         downloads: _,
+        denials,
     } = caches;
-    endpoints.store().wait_until_ready().await?;
-    deployments.store().wait_until_ready().await?;
-    instance_types.wait_until_ready().await?;
-    quotas.store().wait_until_ready().await?;
-    routes.store().wait_until_ready().await?;
-    kubernetes_deployments.store().wait_until_ready().await?;
-    replica_sets.store().wait_until_ready().await?;
-    pods.store().wait_until_ready().await?;
-    services.store().wait_until_ready().await?;
-    service_accounts.store().wait_until_ready().await?;
-    secrets.store().wait_until_ready().await?;
-    slices.wait_until_ready().await?;
-    match nodes {
-        Some(nodes) => nodes.wait_until_ready().await,
-        None => Ok(()),
+    told(endpoints.store(), denials).await?;
+    told(deployments.store(), denials).await?;
+    told(quotas.store(), denials).await?;
+    told(routes.store(), denials).await?;
+    told(kubernetes_deployments.store(), denials).await?;
+    told(replica_sets.store(), denials).await?;
+    told(pods.store(), denials).await?;
+    told(services.store(), denials).await?;
+    told(ingresses.store(), denials).await?;
+    told(service_accounts.store(), denials).await?;
+    told(secrets.store(), denials).await?;
+    told(slices, denials).await?;
+    if let Some(instance_types) = instance_types {
+        told(instance_types, denials).await?;
+    }
+    if let Some(nodes) = nodes {
+        told(nodes, denials).await?;
+    }
+    // Its sender lives as long as the caches.
+    let _ = http_routes.is_known.subscribe().wait_for(Option::is_some).await;
+    Ok(())
+}
+
+/// Waits until a watch has told all that there is, or is refused.
+async fn told<K>(store: &Store<K>, denials: &Denials) -> Result<(), WriterDropped>
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    let kind = K::kind(&());
+    tokio::select! {
+        ready = store.wait_until_ready() => ready,
+        () = denials.refused(&kind) => Ok(()),
     }
 }
 
+#[derive(Clone)]
 pub(super) struct Watches {
     client: Client,
     namespace: Option<String>,
@@ -259,6 +319,31 @@ impl Watches {
         }
     }
 
+    /// Watches the `HTTPRoutes` from when the Gateway API is installed, which may be at any time.
+    fn http_routes_once_known(&self, config: watcher::Config, writer: Writer<HTTPRoute>) {
+        let mut watches = self.clone();
+        self.tasks.spawn(async move {
+            loop {
+                let known = knows::<HTTPRoute>(&watches.client).await;
+                if known.is_some() {
+                    watches.caches.http_routes.is_known.send_replace(known);
+                }
+                let pause = match known {
+                    Some(true) => break,
+                    Some(false) => ASK_AGAIN,
+                    None => PAUSE,
+                };
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = watches.shutdown.cancelled() => return,
+                }
+            }
+            watches.namespaced(config, writer, lean, |_, route, _| trigger::by_endpoint_label(route));
+            let is_open = watches.is_open.subscribe();
+            watches.queues.push_all(&watches.caches, &is_open).await;
+        });
+    }
+
     fn spawn<K>(
         &self,
         api: Api<K>,
@@ -291,8 +376,15 @@ impl Watches {
             let mut stream = std::pin::pin!(stream);
             let mut relisted = false;
             loop {
+                let denied = caches.denials.has(&kind);
                 let event = tokio::select! {
                     event = stream.try_next() => event,
+                    // A watch that is allowed again may have nothing to tell.
+                    () = tokio::time::sleep(LIFTED), if denied => {
+                        caches.denials.lift(&kind);
+                        queues.push_all(&caches, &is_open).await;
+                        continue;
+                    }
                     () = shutdown.cancelled() => return,
                 };
                 let event = match event {
@@ -304,6 +396,9 @@ impl Watches {
                             %error,
                             "a watch failed and starts again"
                         );
+                        if caches.denials.take(&kind, &error) {
+                            queues.push_all(&caches, &is_open).await;
+                        }
                         continue;
                     }
                 };
@@ -321,6 +416,9 @@ impl Watches {
                     }
                     watcher::Event::Init => Triggers::default(),
                 };
+                let works = !matches!(event, watcher::Event::Init | watcher::Event::InitApply(_));
+                let found =
+                    if denied && works && caches.denials.lift(&kind) { trigger::everything(&caches) } else { found };
                 // Until the caches are filled nobody looks at anything, and a full queue would keep them from it for ever.
                 // What is kept by now is looked at when the queues open.
                 let open = *is_open.borrow();
@@ -332,7 +430,24 @@ impl Watches {
     }
 }
 
+/// Whether the API server serves a kind; `None` when it gave no answer.
+async fn knows<K: Resource<DynamicType = ()>>(client: &Client) -> Option<bool> {
+    match client.list_api_group_resources(&K::api_version(&())).await {
+        Ok(list) => Some(list.resources.iter().any(|resource| resource.kind == K::kind(&()))),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Some(false),
+        Err(_) => None,
+    }
+}
+
 impl Queues {
+    /// Hands over everything, when somebody empties the queues.
+    async fn push_all(&mut self, caches: &Caches, is_open: &tokio::sync::watch::Receiver<bool>) {
+        let open = *is_open.borrow();
+        if open {
+            self.push(trigger::everything(caches)).await;
+        }
+    }
+
     async fn push(&mut self, triggers: Triggers) {
         for endpoint in triggers.endpoints {
             // A closed queue means that we are shutting down.

@@ -2,7 +2,9 @@
 
 pub mod cache;
 pub mod deployment;
+pub mod http_route;
 pub mod identity;
+pub mod ingress;
 pub mod pod;
 pub mod route;
 pub mod secret;

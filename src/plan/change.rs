@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Secret, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::Ingress;
 use kube::core::PartialObjectMeta;
 use kube::{Resource, ResourceExt};
 use serde::Serialize;
@@ -10,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::seen::Found;
 use crate::api::endpoint_route::EndpointRoute;
+use crate::api::http_route::HTTPRoute;
 use crate::api::label;
 use crate::api::units::Quantity;
 
@@ -31,6 +33,10 @@ pub enum Child {
     Service(Box<Service>),
     /// The identity of an endpoint.
     ServiceAccount(Box<ServiceAccount>),
+    /// The way to an endpoint from outside the cluster.
+    Ingress(Box<Ingress>),
+    /// The same through a Gateway.
+    HttpRoute(Box<HTTPRoute>),
     /// The keys of an endpoint; made once, never written again.
     Keys(Box<Secret>),
     /// The routing table of an endpoint.
@@ -59,6 +65,10 @@ pub enum TargetKind {
     ServiceAccount,
     /// v1 Secret.
     Secret,
+    /// networking.k8s.io/v1 Ingress.
+    Ingress,
+    /// gateway.networking.k8s.io/v1 `HTTPRoute`.
+    HttpRoute,
 }
 
 /// A deletion of our object, when there is one.
@@ -113,6 +123,8 @@ pub trait Comparable {
 
 impl Comparable for Deployment {}
 impl Comparable for Service {}
+impl Comparable for Ingress {}
+impl Comparable for HTTPRoute {}
 impl Comparable for EndpointRoute {}
 impl<K> Comparable for PartialObjectMeta<K> {
     const METADATA_ONLY: bool = true;

@@ -65,7 +65,8 @@ pub fn plan(now: Timestamp, config: &Config, seen: &SeenEndpoint, fresh: &FreshK
     } else {
         changes(config, seen, &members, &current, Decided { weights: &weights, keys: &keys, fresh })
     };
-    let facts = Facts { members: &members, weights: &weights, keys: &keys, conflict, over_quota };
+    let no_gateway_api = seen.http_route.is_none() && build::ingress::as_http_route(object).is_some();
+    let facts = Facts { members: &members, weights: &weights, keys: &keys, conflict, over_quota, no_gateway_api };
     let status = status::of(object, &facts, config, now);
     Plan { changes, status }
 }
@@ -110,7 +111,18 @@ fn changes(
         .collect();
     let route = build::route::of_endpoint(object, digests, members, kept, weights);
     let route = change::apply(route, &seen.route, Child::Route);
-    account.into_iter().chain(keys).chain(service).chain(route).collect()
+    let ingress = match build::ingress::as_ingress(object) {
+        Some(wanted) => change::apply(build::ingress::of_endpoint(object, wanted), &seen.ingress, Child::Ingress),
+        None => change::delete(TargetKind::Ingress, &seen.ingress),
+    };
+    let http_route = seen.http_route.as_ref().and_then(|found| match build::ingress::as_http_route(object) {
+        Some((wanted, gateway)) => {
+            let route = build::http_route::of_endpoint(object, wanted, gateway, &config.gateway_host);
+            change::apply(route, found, Child::HttpRoute)
+        }
+        None => change::delete(TargetKind::HttpRoute, found),
+    });
+    account.into_iter().chain(keys).chain(service).chain(route).chain(ingress).chain(http_route).collect()
 }
 
 /// The entries of the table in force, by deploymentName.
@@ -141,9 +153,12 @@ fn conflict(seen: &SeenEndpoint) -> Option<String> {
     let object = &*seen.object;
     let endpoint = object.metadata.name.as_deref().unwrap_or_default();
     let system_assigned = object.spec.identity.kind == IdentityKind::SystemAssigned;
+    let foreign_http_route = seen.http_route.as_ref().is_some_and(Found::is_foreign);
     [
         ("Service", endpoint.to_owned(), seen.service.is_foreign()),
         ("EndpointRoute", endpoint.to_owned(), seen.route.is_foreign()),
+        ("Ingress", endpoint.to_owned(), build::ingress::as_ingress(object).is_some() && seen.ingress.is_foreign()),
+        ("HTTPRoute", endpoint.to_owned(), build::ingress::as_http_route(object).is_some() && foreign_http_route),
         ("Secret", name::keys_secret(endpoint), generates_keys(object) && seen.generated_secret.is_foreign()),
         ("ServiceAccount", name::service_account(endpoint), system_assigned && seen.service_account.is_foreign()),
     ]

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::{Node, Pod, Secret, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::Ingress;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::PartialObjectMeta;
 
@@ -16,6 +17,7 @@ use super::quota::{Claims, Quota};
 use crate::api::deployment::{Download, OnlineDeployment};
 use crate::api::endpoint::OnlineEndpoint;
 use crate::api::endpoint_route::EndpointRoute;
+use crate::api::http_route::HTTPRoute;
 use crate::api::instance_type::InstanceTypeSpec;
 use note::Note;
 
@@ -116,6 +118,10 @@ pub struct SeenEndpoint {
     pub service: Found<Service>,
     /// The generated service account.
     pub service_account: Found<PartialObjectMeta<ServiceAccount>>,
+    /// The way from outside the cluster.
+    pub ingress: Found<Ingress>,
+    /// The way from outside the cluster through a Gateway; `None` where the cluster has no Gateway API.
+    pub http_route: Option<Found<HTTPRoute>>,
     /// The routing table.
     pub route: Found<EndpointRoute>,
     /// The deployments that name this endpoint.

@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
+use k8s_openapi::api::networking::v1::Ingress;
 use kube::api::PostParams;
+use mooring_operator::api::http_route::HTTPRoute;
 use mooring_operator::api::name;
 use serde_json::{Value, json};
 
@@ -52,7 +54,12 @@ async fn an_endpoint_turns_to_keys_an_account_and_tokens_of_its_users() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 
-    place.apply(with(json!({"authMode": "AMLToken"}))).await;
+    place.apply(with(json!({"authMode": "AMLToken", "ingress": {"host": "iris.example.com"}}))).await;
+    place.until("iris", "made", |it: Option<&Ingress>| it.is_some()).await;
+    // The Gateway API has come after the operator, which looks for it now and then.
+    let ingress = json!({"host": "iris.example.com", "gateway": {"name": "public"}});
+    place.apply(with(json!({"authMode": "AMLToken", "ingress": ingress}))).await;
+    place.until("iris", "made", |it: Option<&HTTPRoute>| it.is_some()).await;
     let may_score = json!({"apiGroups": ["mooring.dev"], "resources": ["onlineendpoints"], "resourceNames": ["iris"], "verbs": ["score"]});
     let group = "rbac.authorization.k8s.io";
     let of_group = |kind: &str, fields: Value| {
@@ -67,5 +74,8 @@ async fn an_endpoint_turns_to_keys_an_account_and_tokens_of_its_users() {
     let request = TokenRequest { spec, ..TokenRequest::default() };
     let token = accounts.create_token_request("models", &PostParams::default(), &request).await.unwrap();
     opens(&scorer, &token.status.unwrap().token).await;
+    place.apply(with(json!({"authMode": "AMLToken"}))).await;
+    place.until("iris", "gone", |it: Option<&Ingress>| it.is_none()).await;
+    place.until("iris", "gone", |it: Option<&HTTPRoute>| it.is_none()).await;
     place.done().await;
 }

@@ -7,12 +7,6 @@
 {{- end -}}
 {{- end }}
 
-{{/* When a program's image is asked for: mooring.pullPolicy (list $ .Values.operator) */}}
-{{- define "mooring.pullPolicy" -}}
-{{- $root := index . 0 -}}{{- $program := index . 1 -}}
-{{- $root.Values.image.pullPolicy | default (ternary "Always" "IfNotPresent" (empty $program.digest)) -}}
-{{- end }}
-
 {{/* Labels of every object: mooring.labels (list $ "gateway") */}}
 {{- define "mooring.labels" -}}
 {{- $root := index . 0 -}}
@@ -98,6 +92,43 @@ tolerations: {{- toYaml . | nindent 2 }}
 {{- with .affinity }}
 affinity: {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- end }}
+
+{{/* Kind and metadata of the role of a program, in the one namespace that is served or for all: mooring.role (list $ "gateway") */}}
+{{- define "mooring.role" -}}
+{{- $root := index . 0 }}
+kind: {{ ternary "Role" "ClusterRole" (ne $root.Values.namespace "") }}
+metadata:
+  {{- include "mooring.roleMetadata" . | nindent 2 }}
+{{- end }}
+
+{{/* The same of its binding, with the reference. */}}
+{{- define "mooring.roleBinding" -}}
+{{- $root := index . 0 }}
+{{- $kind := ternary "Role" "ClusterRole" (ne $root.Values.namespace "") }}
+kind: {{ $kind }}Binding
+metadata:
+  {{- include "mooring.roleMetadata" . | nindent 2 }}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: {{ $kind }}, name: {{ include "mooring.roleName" . }}}
+{{- end }}
+
+{{- define "mooring.roleMetadata" -}}
+{{- $root := index . 0 -}}
+name: {{ include "mooring.roleName" . }}
+{{- with $root.Values.namespace }}
+namespace: {{ . }}
+{{- end }}
+labels: {{- include "mooring.labels" . | nindent 2 }}
+{{- end }}
+
+{{- define "mooring.roleName" -}}
+{{- $root := index . 0 -}}
+{{ if $root.Values.namespace }}mooring-{{ index . 1 }}-endpoints{{ else }}{{ $root.Release.Name }}-{{ index . 1 }}{{ end }}
+{{- end }}
+
+{{/* Something, when there is to be a webhook. Its configuration belongs to no namespace, so an operator of one has none. */}}
+{{- define "mooring.hasWebhook" -}}
+{{- if and .Values.webhook.enabled (not .Values.namespace) }}yes{{ end }}
 {{- end }}
 
 {{/* The ValidatingWebhookConfiguration, whose name the whole cluster shares. */}}

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::api::endpoint::{AuthMode, OnlineEndpoint, PublicNetworkAccess};
+use crate::api::endpoint::{AuthMode, OnlineEndpoint};
 use crate::api::endpoint_route::{EndpointRoute, EndpointRouteSpec, RouteAuth, RouteDeployment, token_audience};
 use crate::api::units::Percent;
 use crate::api::{label, name};
@@ -22,7 +22,7 @@ pub fn of_endpoint(
     let spec = &endpoint.spec;
     let endpoint_name = endpoint.metadata.name.clone().unwrap_or_default();
     let namespace = endpoint.metadata.namespace.as_deref().unwrap_or_default();
-    let host = spec.ingress.as_ref().filter(|_| spec.public_network_access == PublicNetworkAccess::Enabled);
+    let host = super::ingress::wanted(endpoint);
     let mut deployments = kept;
     deployments.extend(members.iter().map(|member| entry(member, spec, weights)));
     deployments.sort_by(|left, right| left.name.cmp(&right.name));

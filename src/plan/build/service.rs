@@ -8,6 +8,9 @@ use crate::api::endpoint::OnlineEndpoint;
 use crate::api::{label, name};
 use crate::plan::validate::Valid;
 
+/// The port of an endpoint's Service, which is the gateway's.
+pub const PORT: i32 = 80;
+
 /// The headless Service whose `EndpointSlices` tell gateways the instances.
 #[must_use]
 pub fn of_instances(object: &OnlineDeployment, valid: &Valid<'_>) -> Service {
@@ -46,6 +49,14 @@ pub fn of_endpoint(endpoint: &OnlineEndpoint, gateway_host: &str) -> Service {
         spec: Some(ServiceSpec {
             type_: Some("ExternalName".to_owned()),
             external_name: Some(gateway_host.to_owned()),
+            // An alias needs none; an Ingress finds its backend by it.
+            ports: Some(vec![ServicePort {
+                name: Some("http".to_owned()),
+                port: PORT,
+                target_port: Some(IntOrString::Int(PORT)),
+                protocol: Some("TCP".to_owned()),
+                ..ServicePort::default()
+            }]),
             ..ServiceSpec::default()
         }),
         ..Service::default()

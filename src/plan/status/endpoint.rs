@@ -28,6 +28,8 @@ pub struct Facts<'a> {
     pub conflict: Option<String>,
     /// The quota that does not allow another endpoint.
     pub over_quota: Option<Problem>,
+    /// It is to be reached through a Gateway, and the cluster knows none.
+    pub no_gateway_api: bool,
 }
 
 /// The whole status, told after the plan's changes have been made.
@@ -149,6 +151,11 @@ fn ready(object: &OnlineEndpoint, facts: &Facts<'_>, assigned: &Draft, auth: &Dr
         let message = format!("{}: {}. {}", reason.as_str(), reason.message(message), reason.next_step());
         return draft(Status::False, reason.code().as_str(), &message);
     }
+    if facts.no_gateway_api {
+        let message = "spec.ingress.gateway: the cluster has no HTTPRoute of gateway.networking.k8s.io/v1; install the \
+                       Gateway API, or ask for an Ingress by leaving spec.ingress.gateway out";
+        return draft(Status::False, reason::INVALID_SPEC, message);
+    }
     if let Some(member) = blamed(object, facts)
         && let Some(error) = member.object.status.as_ref().and_then(|status| status.error.as_ref())
     {
@@ -192,7 +199,7 @@ fn state(object: &OnlineEndpoint, previous: &OnlineEndpointStatus, facts: &Facts
     let stuck = blamed(object, facts)
         .and_then(|member| member.object.status.as_ref())
         .is_some_and(|status| status.provisioning_state == Some(DeploymentState::Failed));
-    if stuck || facts.conflict.is_some() || facts.over_quota.is_some() {
+    if stuck || facts.conflict.is_some() || facts.over_quota.is_some() || facts.no_gateway_api {
         return EndpointState::Failed;
     }
     match previous.provisioning_state {

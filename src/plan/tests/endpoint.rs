@@ -18,6 +18,8 @@ fn kinds(plan: &Plan) -> Vec<&'static str> {
         Change::Apply(Child::Keys(_)) => "keys",
         Change::Apply(Child::Service(_)) => "service",
         Change::Apply(Child::Route(_)) => "route",
+        Change::Apply(Child::Ingress(_)) => "ingress",
+        Change::Apply(Child::HttpRoute(_)) => "httproute",
         Change::Apply(Child::Deployment(_)) => "deployment",
         Change::Delete(_) => "delete",
     };
@@ -57,6 +59,8 @@ fn carried_out(seen: SeenEndpoint, plan: &Plan) -> SeenEndpoint {
             }
             Change::Apply(Child::Service(service)) => after.service = Found::Ours(Arc::new((**service).clone())),
             Change::Apply(Child::Route(route)) => after.route = Found::Ours(Arc::new((**route).clone())),
+            Change::Apply(Child::HttpRoute(route)) => after.http_route = Some(Found::Ours(Arc::new((**route).clone()))),
+            Change::Apply(Child::Ingress(ingress)) => after.ingress = Found::Ours(Arc::new((**ingress).clone())),
             Change::Apply(Child::Deployment(_)) | Change::Delete(_) => {}
         }
     }
@@ -196,4 +200,80 @@ fn an_endpoint_that_wants_tokens_has_no_keys_and_says_which_tokens() {
     for words in [audience.as_str(), "verb score on onlineendpoints/iris", "within 60 s"] {
         assert!(ready.message.contains(words), "{}", ready.message);
     }
+}
+
+#[test]
+fn an_ingress_comes_and_goes_with_the_wish_for_it() {
+    let spec = json!({"ingress": {
+        "className": "nginx", "host": "Iris.example.com".to_lowercase(), "tlsSecretName": "iris-tls", "annotations": {"a/b": "c"},
+    }});
+    let first = decide(&seen_endpoint(endpoint(&spec)));
+    assert_eq!(kinds(&first), ["account", "keys", "service", "route", "ingress"]);
+    let Some(Change::Apply(Child::Ingress(made))) = first.changes.last() else { panic!("{:?}", first.changes) };
+    assert_eq!(made.metadata.annotations.as_ref().unwrap()["a/b"], "c");
+    assert_eq!(
+        serde_json::to_value(&made.spec).unwrap(),
+        json!({
+            "ingressClassName": "nginx",
+            "tls": [{"hosts": ["iris.example.com"], "secretName": "iris-tls"}],
+            "rules": [{"host": "iris.example.com", "http": {"paths": [{
+                "path": "/", "pathType": "Prefix", "backend": {"service": {"name": "iris", "port": {"number": 80}}},
+            }]}}],
+        })
+    );
+    let mut after = carried_out(seen_endpoint(endpoint(&spec)), &first);
+    assert_eq!(kinds(&decide(&after)), [] as [&str; 0]);
+    let mut hidden = spec.clone();
+    hidden["publicNetworkAccess"] = json!("Disabled");
+    if let Found::Ours(made) = &mut after.ingress {
+        Arc::make_mut(made).metadata.uid = Some("uid-of-the-ingress".to_owned());
+    }
+    for without in [hidden, json!({})] {
+        after.object = Arc::new(endpoint(&without));
+        assert_eq!(kinds(&decide(&after)), ["route", "delete"], "{without}");
+    }
+    let foreign = SeenEndpoint { ingress: Found::Foreign, ..seen_endpoint(endpoint(&spec)) };
+    assert_eq!(kinds(&decide(&foreign)), [] as [&str; 0], "nothing is made beside what belongs to somebody else");
+    let elsewhere = SeenEndpoint { ingress: Found::Foreign, ..seen_endpoint(endpoint(&json!({}))) };
+    assert!(!kinds(&decide(&elsewhere)).is_empty());
+}
+
+#[test]
+fn a_way_through_a_gateway_is_a_route_to_our_own() {
+    let spec = json!({"ingress": {
+        "host": "iris.example.com", "gateway": {"name": "public", "namespace": "gateways", "sectionName": "https"},
+    }});
+    let first = decide(&seen_endpoint(endpoint(&spec)));
+    assert_eq!(kinds(&first), ["account", "keys", "service", "route", "httproute"]);
+    let Some(Change::Apply(Child::HttpRoute(made))) = first.changes.last() else { panic!("{:?}", first.changes) };
+    assert_eq!(
+        serde_json::to_value(&made.spec).unwrap(),
+        json!({
+            "parentRefs": [{"name": "public", "namespace": "gateways", "sectionName": "https"}],
+            "hostnames": ["iris.example.com"],
+            "rules": [{
+                "backendRefs": [{"name": "mooring-gateway", "namespace": "mooring-system", "port": 80}],
+                "timeouts": {"request": "0s"},
+            }],
+        })
+    );
+    let mut after = carried_out(seen_endpoint(endpoint(&spec)), &first);
+    assert_eq!(kinds(&decide(&after)), [] as [&str; 0]);
+    if let Some(Found::Ours(made)) = &mut after.http_route {
+        Arc::make_mut(made).metadata.uid = Some("uid-of-the-route".to_owned());
+    }
+    after.object = Arc::new(endpoint(&json!({"ingress": {"host": "iris.example.com"}})));
+    assert_eq!(kinds(&decide(&after)), ["ingress", "delete"], "one way in place of the other");
+}
+
+#[test]
+fn a_cluster_without_gateways_is_named() {
+    let spec = json!({"ingress": {"host": "iris.example.com", "gateway": {"name": "public"}}});
+    let seen = SeenEndpoint { http_route: None, ..seen_endpoint(endpoint(&spec)) };
+    let plan = decide(&seen);
+    assert_eq!(kinds(&plan), ["account", "keys", "service", "route"], "what is inside the cluster works");
+    let ready = plan.status.conditions.iter().find(|condition| condition.type_ == "Ready").unwrap();
+    assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("False", "InvalidSpec"));
+    assert!(ready.message.contains("spec.ingress.gateway"), "{}", ready.message);
+    assert_eq!(plan.status.provisioning_state, Some(EndpointState::Failed));
 }

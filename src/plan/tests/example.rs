@@ -96,6 +96,8 @@ pub(super) fn seen_endpoint(object: OnlineEndpoint) -> SeenEndpoint {
         generated_secret: Found::Absent,
         service: Found::Absent,
         service_account: Found::Absent,
+        ingress: Found::Absent,
+        http_route: Some(Found::Absent),
         route: Found::Absent,
         deployments: Vec::new(),
         quotas: Vec::new(),

@@ -177,7 +177,9 @@ impl std::error::Error for Lost {}
 type Answer = Response<UnsyncBoxBody<Bytes, kube::Error>>;
 
 async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answer, Lost> {
-    let is_write = !matches!(*request.method(), Method::GET | Method::HEAD);
+    // A review is a question: nothing is stored.
+    let is_review = request.uri().path().ends_with("reviews");
+    let is_write = !is_review && !matches!(*request.method(), Method::GET | Method::HEAD);
     let count = if is_write { shared.writes.fetch_add(1, Ordering::SeqCst) + 1 } else { 0 };
     let blow = shared.plan.lock().unwrap().filter(|plan| is_write && plan.at == count).map(|plan| plan.blow);
     if blow.is_some() {

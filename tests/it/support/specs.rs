@@ -242,6 +242,13 @@ fn below<'a>(spec: &'a mut Value, path: &[&str]) -> Option<&'a mut Map<String, V
 
 /// What the rules of the definition ask for beside the schema.
 fn mend_endpoint(spec: &mut Value) {
+    if let Some(ingress) = below(spec, &["ingress"])
+        && ingress.contains_key("gateway")
+    {
+        // A Gateway has its own.
+        ingress.remove("className");
+        ingress.remove("tlsSecretName");
+    }
     if let Some(identity) = below(spec, &["identity"]) {
         if identity.contains_key("serviceAccountName") {
             identity.insert("type".to_owned(), json!("UserAssigned"));
