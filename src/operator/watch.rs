@@ -434,7 +434,8 @@ impl Watches {
 async fn knows<K: Resource<DynamicType = ()>>(client: &Client) -> Option<bool> {
     match client.list_api_group_resources(&K::api_version(&())).await {
         Ok(list) => Some(list.resources.iter().any(|resource| resource.kind == K::kind(&()))),
-        Err(kube::Error::Api(status)) if status.is_not_found() => Some(false),
+        // By its number: a group that is not there is answered with a page and no Status.
+        Err(kube::Error::Api(status)) if status.code == 404 => Some(false),
         Err(_) => None,
     }
 }

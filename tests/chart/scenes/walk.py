@@ -171,9 +171,11 @@ class Walk:
 
     def begin(self):
         self.cluster.wipe()
-        self.install()
+        # First: where one namespace alone is served, the rights for it are in it.
         for namespace in NAMESPACES:
             self.cluster.kubectl("create", "namespace", namespace)
+        self.install()
+        for namespace in NAMESPACES:
             for thing in (objects.endpoint("iris", {"blue": 100}), objects.deployment("iris", "blue", self.image),
                           objects.deployment("iris", "green", self.image)):
                 self.accepted(namespace, "apply", "--filename", "-", text=json.dumps(thing))
