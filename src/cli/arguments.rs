@@ -141,6 +141,9 @@ pub struct Doctor {
     /// within the cluster.
     #[arg(long, value_parser = web_address)]
     pub url: Option<Uri>,
+    /// A finding to leave out, by its number; may be repeated.
+    #[arg(long, value_name = "NUMBER")]
+    pub skip: Vec<String>,
     /// Fail when no webhook is asked, and not only warn.
     #[arg(long)]
     pub webhook: bool,

@@ -180,7 +180,7 @@ pub(super) async fn run(
         closed.cancel();
     };
     let kept = keep(clients, settings, claim, Arc::clone(&shown), readiness, shutdown.clone());
-    let served = serve::serve(listener, shown, Arc::new(observer), guard, closed.clone());
+    let served = serve::serve(listener, shown, Arc::new(observer), guard, shutdown.clone(), closed.clone());
     let ((), (), served) = tokio::join!(kept, lingering, served);
     if let Err(error) = served {
         tracing::error!(%error, "the webhook can't be served");

@@ -9,6 +9,7 @@ use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -78,7 +79,8 @@ impl ResolvesServerCert for Shown {
     }
 }
 
-/// Answers on `listener` until `shutdown`.
+/// Answers on `listener` until `shutdown`. From `leaving` on, each answer is the last of its connection: a caller who hears
+/// so before the end never sends a question into a connection that closes.
 ///
 /// # Errors
 /// When TLS can't be set up.
@@ -87,6 +89,7 @@ pub async fn serve(
     shown: Arc<Shown>,
     cluster: Arc<impl Cluster>,
     guard: TrafficGuard,
+    leaving: CancellationToken,
     shutdown: CancellationToken,
 ) -> Result<(), rustls::Error> {
     let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
@@ -95,7 +98,7 @@ pub async fn serve(
         .with_cert_resolver(shown);
     let acceptor = TlsAcceptor::from(Arc::new(config));
     accept::each(listener, MAX_CONNECTIONS, shutdown.clone(), |stream| {
-        of_caller(stream, acceptor.clone(), Arc::clone(&cluster), guard, shutdown.clone())
+        of_caller(stream, acceptor.clone(), Arc::clone(&cluster), guard, leaving.clone(), shutdown.clone())
     })
     .await;
     Ok(())
@@ -106,12 +109,19 @@ async fn of_caller(
     acceptor: TlsAcceptor,
     cluster: Arc<impl Cluster>,
     guard: TrafficGuard,
+    leaving: CancellationToken,
     shutdown: CancellationToken,
 ) {
     let Ok(Ok(stream)) = tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await else { return };
     let service = service_fn(move |request| {
-        let cluster = Arc::clone(&cluster);
-        async move { Ok::<_, Infallible>(answer(request, &*cluster, guard).await) }
+        let (cluster, leaving) = (Arc::clone(&cluster), leaving.clone());
+        async move {
+            let mut answer = answer(request, &*cluster, guard).await;
+            if leaving.is_cancelled() {
+                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(answer)
+        }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())

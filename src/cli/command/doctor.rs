@@ -87,7 +87,9 @@ fn unanswered(error: &CliError, next_step: &'static str) -> Said {
 pub(super) async fn run(connection: &Connection, doctor: &Doctor) -> Result<(), CliError> {
     let mut findings = Vec::new();
     let mut find = |number, check, (verdict, message, next_step): Said| {
-        findings.push(Finding { number, check, verdict, message, next_step });
+        if !doctor.skip.iter().any(|skipped| skipped == number) {
+            findings.push(Finding { number, check, verdict, message, next_step });
+        }
     };
     let system = doctor.system_namespace.as_str();
     let server = api_server(connection).await;
