@@ -179,9 +179,11 @@ class Walk:
             for thing in (objects.endpoint("iris", {"blue": 100}), objects.deployment("iris", "blue", self.image),
                           objects.deployment("iris", "green", self.image)):
                 self.accepted(namespace, "apply", "--filename", "-", text=json.dumps(thing))
-        self.cluster.chart("upgrade", changes=[self.values, {"namespace": ""}])
-        self.values["namespace"] = ""
-        self.settle()
+        # With the rights for one namespace alone, and for all.
+        for served in (NAMESPACES[0], ""):
+            self.values["namespace"] = served
+            self.cluster.chart("upgrade", changes=[self.values])
+            self.settle()
         self.expected, self.fixed = self.stored(), self.held()
 
     def go(self):
