@@ -5,6 +5,8 @@
 use kube::CustomResource;
 use serde::{Deserialize, Serialize};
 
+use super::endpoint::GatewayReference;
+
 /// What an `HTTPRoute` asks for.
 #[derive(CustomResource, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[kube(
@@ -20,27 +22,13 @@ use serde::{Deserialize, Serialize};
 pub struct HttpRouteSpec {
     /// The Gateways that it belongs to.
     #[serde(default)]
-    pub parent_refs: Vec<ParentReference>,
+    pub parent_refs: Vec<GatewayReference>,
     /// The hosts whose requests it takes.
     #[serde(default)]
     pub hostnames: Vec<String>,
     /// Where those go.
     #[serde(default)]
     pub rules: Vec<HttpRouteRule>,
-}
-
-/// A Gateway, or one listener of it.
-#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
-#[serde(rename_all = "camelCase")]
-pub struct ParentReference {
-    /// Namespace of the Gateway; the route's own without it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub namespace: Option<String>,
-    /// Name of the Gateway.
-    pub name: String,
-    /// Name of the listener; all that fit without it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub section_name: Option<String>,
 }
 
 /// A rule without conditions: every request.

@@ -139,10 +139,9 @@ impl Observer {
                 .find(&caches.service_accounts, &namespace, &name::service_account(&endpoint), &uid)
                 .await?,
             http_route: self.http_route(&object, &namespace, &uid).await?,
-            ingress: match ingress::as_ingress(&object) {
-                Some(_) => self.find(&caches.ingresses, &namespace, &endpoint, &uid).await?,
-                // Most endpoints have none, and then nobody's is in the way.
-                None => found(caches.ingresses.get(&namespace, &endpoint), |object| object.meta(), &uid),
+            ingress: {
+                let is_wanted = ingress::as_ingress(&object).is_some();
+                self.find_if(is_wanted, &caches.ingresses, &namespace, &endpoint, &uid).await?
             },
             route: self.find(&caches.routes, &namespace, &endpoint, &uid).await?,
             deployments,
@@ -166,6 +165,24 @@ impl Observer {
         Ok(found(object, |object| object.meta(), owner))
     }
 
+    /// The same of what few objects want; of what is not wanted, our own alone counts: nobody else's is in the way.
+    async fn find_if<K>(
+        &self,
+        is_wanted: bool,
+        cache: &Cache<K>,
+        namespace: &str,
+        name: &str,
+        owner: &str,
+    ) -> Result<Found<K>, kube::Error>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned + Clone + Debug + 'static,
+    {
+        if is_wanted {
+            return self.find(cache, namespace, name, owner).await;
+        }
+        Ok(found(cache.get(namespace, name), |object| object.meta(), owner))
+    }
+
     /// The way through a Gateway, where there can be one.
     async fn http_route(
         &self,
@@ -177,11 +194,8 @@ impl Observer {
         if *routes.is_known.borrow() != Some(true) {
             return Ok(None);
         }
-        let name = object.name_any();
-        Ok(Some(match ingress::as_http_route(object) {
-            Some(_) => self.find(&routes.cache, namespace, &name, uid).await?,
-            None => found(routes.cache.get(namespace, &name), |object| object.meta(), uid),
-        }))
+        let is_wanted = ingress::as_http_route(object).is_some();
+        Ok(Some(self.find_if(is_wanted, &routes.cache, namespace, &object.name_any(), uid).await?))
     }
 
     fn owner(&self, namespace: &str, endpoint: &str) -> SeenOwner {

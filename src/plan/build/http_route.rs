@@ -2,9 +2,7 @@
 
 use super::service::PORT;
 use crate::api::endpoint::{EndpointIngress, GatewayReference, OnlineEndpoint};
-use crate::api::http_route::{
-    BackendReference, HTTPRoute, HttpRouteRule, HttpRouteSpec, HttpRouteTimeouts, ParentReference,
-};
+use crate::api::http_route::{BackendReference, HTTPRoute, HttpRouteRule, HttpRouteSpec, HttpRouteTimeouts};
 use crate::api::label;
 
 /// The route, by which the whole host leads to our gateway. It names the gateway's own Service, since Gateways take
@@ -24,11 +22,7 @@ pub fn of_endpoint(
     HTTPRoute {
         metadata,
         spec: HttpRouteSpec {
-            parent_refs: vec![ParentReference {
-                namespace: gateway.namespace.clone(),
-                name: gateway.name.clone(),
-                section_name: gateway.section_name.clone(),
-            }],
+            parent_refs: vec![gateway.clone()],
             hostnames: vec![ingress.host.clone()],
             rules: vec![HttpRouteRule {
                 backend_refs: vec![BackendReference { namespace: parts.next(), name: service, port: PORT }],
