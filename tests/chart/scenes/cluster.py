@@ -101,6 +101,9 @@ class Cluster:
         values = self.values
         for change in changes:
             values = merged(values, change)
+        # An older chart refuses what it does not know yet.
+        known = json.loads((PROJECT / chart / "values.schema.json").read_text())["properties"]
+        values = {name: value for name, value in values.items() if name in known}
         file = pathlib.Path(self.folder.name) / "values.json"
         file.write_text(json.dumps(values))
         return self.helm_command(verb, RELEASE, chart, "--values", file, *arguments)
