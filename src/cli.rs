@@ -3,9 +3,19 @@
 pub mod arguments;
 pub mod command;
 mod connect;
+mod documents;
 mod error;
+mod face;
+mod field;
+mod follow;
 mod print;
+mod schema;
 mod table;
 mod wire;
 
 pub use error::CliError;
+
+/// A text without line breaks.
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}

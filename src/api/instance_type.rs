@@ -79,6 +79,11 @@ pub fn built_in(name: &str) -> Option<InstanceTypeSpec> {
     })
 }
 
+/// The names of those.
+pub fn built_in_names() -> impl Iterator<Item = &'static str> {
+    std::iter::once(DEFAULT_INSTANCE_TYPE).chain(azure::SIZES.iter().map(|size| size.name))
+}
+
 /// The resource that GPUs are counted in.
 const GPU: &str = "nvidia.com/gpu";
 

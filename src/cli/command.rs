@@ -1,17 +1,32 @@
 //! What each verb does.
 
+mod artifact;
+mod create;
 mod credentials;
+mod delete;
 mod doctor;
+mod explain;
+mod instance_type;
 mod invoke;
 mod logs;
+mod quota;
+mod regenerate;
+mod rollout;
+mod traffic;
+mod update;
 
 use clap::CommandFactory;
 use kube::api::ListParams;
 
-use super::CliError;
-use super::arguments::{Arguments, Command, Deployment, Endpoint};
+use super::arguments::catalogue::{InstanceTypes, Quotas};
+use super::arguments::change::{Printing, Waiting};
+use super::arguments::deployment::{Deployment, DeploymentName, Rollout};
+use super::arguments::endpoint::Endpoint;
+use super::arguments::{Arguments, Command};
 use super::connect::{Connection, connect};
-use super::print;
+use super::table::Listed;
+use super::{CliError, follow, print};
+use crate::api::artifact::ArtifactKind;
 use crate::api::deployment::OnlineDeployment;
 use crate::api::endpoint::OnlineEndpoint;
 
@@ -20,6 +35,7 @@ use crate::api::endpoint::OnlineEndpoint;
 /// # Errors
 /// [`CliError`], with the exit code that belongs to it.
 pub async fn run(arguments: Arguments) -> Result<(), CliError> {
+    let cluster = &arguments.cluster;
     match arguments.command {
         Command::Completion { shell } => {
             // Into memory first: clap panics when it can't write.
@@ -28,31 +44,50 @@ pub async fn run(arguments: Arguments) -> Result<(), CliError> {
             print::bytes(&script)
         }
         Command::Version => print::text(concat!("mooring ", env!("CARGO_PKG_VERSION"), "\n")),
-        Command::Doctor(asked) => doctor::run(&connect(&arguments.cluster).await?, &asked).await,
-        Command::Endpoint(verb) => endpoint(&connect(&arguments.cluster).await?, verb).await,
-        Command::Deployment(verb) => deployment(&connect(&arguments.cluster).await?, verb).await,
+        Command::Explain(asked) => explain::explain(&asked.what),
+        Command::Doctor(asked) => doctor::run(&connect(cluster).await?, &asked).await,
+        Command::Endpoint(verb) => endpoint(&connect(cluster).await?, verb).await,
+        Command::Deployment(verb) => deployment(&connect(cluster).await?, verb).await,
+        Command::Model(verb) => artifact::run(&connect(cluster).await?, ArtifactKind::Model, &verb).await,
+        Command::Code(verb) => artifact::run(&connect(cluster).await?, ArtifactKind::Code, &verb).await,
+        Command::InstanceType(InstanceTypes::List(list)) => {
+            instance_type::list(&connect(cluster).await?, list.output).await
+        }
+        Command::Quota(Quotas::Show(show)) => quota::show(&connect(cluster).await?, show.output).await,
     }
 }
 
 async fn endpoint(connection: &Connection, verb: Endpoint) -> Result<(), CliError> {
     match verb {
+        Endpoint::Create(asked) => create::endpoint(connection, &asked).await,
+        Endpoint::Update(asked) => update::endpoint(connection, &asked).await,
+        Endpoint::Delete(asked) => delete::endpoint(connection, &asked).await,
         Endpoint::List(list) => {
             let endpoints: Vec<OnlineEndpoint> = connection.list(&ListParams::default()).await?;
             print::objects(list.output, endpoints)
         }
         Endpoint::Show(show) => print::object(show.output, connection.endpoint(&show.name).await?),
         Endpoint::GetCredentials(get) => print::document(get.output, &credentials::of(connection, &get.name).await?),
+        Endpoint::RegenerateKeys(asked) => regenerate::keys(connection, &asked).await,
+        Endpoint::GetLogs(asked) => {
+            let deployment = DeploymentName { name: asked.deployment, endpoint_name: Some(asked.name) };
+            logs::get(connection, &deployment, &asked.logs).await
+        }
+        Endpoint::Traffic(asked) => traffic::traffic(connection, &asked).await,
         Endpoint::Invoke(request) => invoke::invoke(connection, request).await,
     }
 }
 
 async fn deployment(connection: &Connection, verb: Deployment) -> Result<(), CliError> {
     match verb {
+        Deployment::Create(asked) => create::deployment(connection, &asked).await,
+        Deployment::Update(asked) => update::deployment(connection, &asked).await,
+        Deployment::Delete(asked) => delete::deployment(connection, &asked).await,
         Deployment::List(list) => {
-            let mut deployments: Vec<OnlineDeployment> = connection.list(&ListParams::default()).await?;
-            if let Some(endpoint) = &list.endpoint_name {
-                deployments.retain(|deployment| deployment.spec.endpoint_name == *endpoint);
-            }
+            let deployments = match &list.endpoint_name {
+                Some(endpoint) => connection.deployments_of(endpoint).await?,
+                None => connection.list(&ListParams::default()).await?,
+            };
             print::objects(list.output, deployments)
         }
         Deployment::Show(show) => {
@@ -60,6 +95,39 @@ async fn deployment(connection: &Connection, verb: Deployment) -> Result<(), Cli
             let deployment = connection.deployment(name.endpoint_name.as_deref(), &name.name).await?;
             print::object(show.output, deployment)
         }
-        Deployment::GetLogs(request) => logs::get(connection, request).await,
+        Deployment::Scale(asked) => rollout::scale(connection, &asked).await,
+        Deployment::Restart(asked) => rollout::restart(connection, &asked).await,
+        Deployment::Rollout(Rollout::Status(asked)) => rollout::status(connection, &asked).await,
+        Deployment::GetLogs(asked) => logs::get(connection, &asked.deployment, &asked.logs).await,
     }
+}
+
+impl Printing {
+    /// Prints what came of a change, when that is wanted.
+    fn print<K>(self, object: K) -> Result<(), CliError>
+    where
+        K: Listed + serde::Serialize + kube::Resource<DynamicType = ()>,
+    {
+        self.output.map_or(Ok(()), |output| print::object(output, object))
+    }
+}
+
+/// How a change of an endpoint ends: waited for, and printed.
+async fn ended(
+    connection: &Connection,
+    object: OnlineEndpoint,
+    waiting: Waiting,
+    printing: Printing,
+) -> Result<(), CliError> {
+    let object = if waiting.no_wait { object } else { follow::endpoint(connection, &object).await? };
+    printing.print(object)
+}
+
+/// How a change of a deployment ends: waited for.
+async fn ended_deployment(
+    connection: &Connection,
+    object: OnlineDeployment,
+    waiting: Waiting,
+) -> Result<OnlineDeployment, CliError> {
+    if waiting.no_wait { Ok(object) } else { follow::deployment(connection, &object).await }
 }

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use hyper::header::{HeaderValue, USER_AGENT};
 use k8s_openapi::NamespaceResourceScope;
-use kube::api::{Api, ListParams};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::Status;
 use kube::{Client, Config, Resource};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::CliError;
 use super::arguments::Cluster;
@@ -20,6 +22,13 @@ use crate::process::build;
 
 /// Longest wait for the API server.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// The name by which this program changes objects.
+const FIELD_MANAGER: &str = "mooring-cli";
+/// How often a change is tried again that somebody else's came before.
+const CONFLICTS: usize = 5;
+/// The API server's answer where the object is there already, or was changed in between.
+const CONFLICT: u16 = 409;
+
 /// Longest wait for a model: more than any endpoint's own limit, so that the gateway's answer comes first.
 const SCORING_PATIENCE: Duration = Duration::from_secs(330);
 
@@ -27,7 +36,7 @@ const SCORING_PATIENCE: Duration = Duration::from_secs(330);
 pub(super) struct Connection {
     pub(super) client: Client,
     pub(super) namespace: String,
-    patience: Option<Duration>,
+    pub(super) patience: Option<Duration>,
 }
 
 /// Connects as kubectl does.
@@ -105,14 +114,95 @@ impl Connection {
         })
     }
 
+    /// Stores a new object; `kind` is the user's word for it.
+    pub(super) async fn create<K>(&self, kind: &'static str, object: &K) -> Result<K, CliError>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Serialize,
+    {
+        let name = object.meta().name.clone().unwrap_or_default();
+        let act = format!("creating {kind} {name:?} in namespace {:?}", self.namespace);
+        let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        match self.ask(act, self.api::<K>().create(&parameters, object)).await {
+            Err(CliError::Denied { source, .. }) if source.code == CONFLICT && source.reason == "AlreadyExists" => {
+                Err(CliError::Exists { kind, name, namespace: self.namespace.clone() })
+            }
+            answer => answer,
+        }
+    }
+
+    /// Stores an object whether it is there or not, without a word where other programs own its fields.
+    pub(super) async fn apply<K>(&self, object: &K) -> Result<(), CliError>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Serialize,
+    {
+        let name = object.meta().name.clone().unwrap_or_default();
+        let act = format!("applying {} {name:?} in namespace {:?}", K::kind(&()), self.namespace);
+        let mut document = serde_json::to_value(object).map_err(|error| CliError::Form(error.into()))?;
+        document["apiVersion"] = Value::String(K::api_version(&()).into_owned());
+        document["kind"] = Value::String(K::kind(&()).into_owned());
+        let parameters = PatchParams::apply(FIELD_MANAGER).force();
+        self.ask(act, self.api::<K>().patch(&name, &parameters, &Patch::Apply(&document))).await.map(drop)
+    }
+
+    /// Changes an object as it is now, as often as somebody else's change comes in between.
+    pub(super) async fn change<K>(
+        &self,
+        found: K,
+        change: impl Fn(&mut K) -> Result<(), CliError>,
+    ) -> Result<K, CliError>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Serialize,
+    {
+        let name = found.meta().name.clone().unwrap_or_default();
+        let act = format!("changing {} {name:?} in namespace {:?}", K::kind(&()), self.namespace);
+        let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        let mut object = found;
+        let mut left = CONFLICTS;
+        loop {
+            change(&mut object)?;
+            match self.ask(act.clone(), self.api::<K>().replace(&name, &parameters, &object)).await {
+                Err(CliError::Denied { source, .. }) if source.code == CONFLICT && left > 0 => left -= 1,
+                answer => return answer,
+            }
+            object = self.ask(act.clone(), self.api::<K>().get(&name)).await?;
+        }
+    }
+
+    /// Changes some fields of an object.
+    pub(super) async fn merge<K>(&self, name: &str, fields: &Value) -> Result<K, CliError>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+    {
+        let act = format!("changing {} {name:?} in namespace {:?}", K::kind(&()), self.namespace);
+        let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        self.ask(act, self.api::<K>().patch(name, &parameters, &Patch::Merge(fields))).await
+    }
+
+    /// Begins to delete an object and what belongs to it; one that is not there is as good as deleted.
+    pub(super) async fn delete<K>(&self, name: &str) -> Result<(), CliError>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+    {
+        let act = format!("deleting {} {name:?} in namespace {:?}", K::kind(&()), self.namespace);
+        // The object is there as long as its pods are.
+        match self.ask(act, self.api::<K>().delete(name, &DeleteParams::foreground())).await {
+            Err(CliError::Denied { source, .. }) if is_not_found(&source) => Ok(()),
+            answer => answer.map(drop),
+        }
+    }
+
+    /// Those deployments that name an endpoint.
+    pub(super) async fn deployments_of(&self, endpoint: &str) -> Result<Vec<OnlineDeployment>, CliError> {
+        let mut all: Vec<OnlineDeployment> = self.list(&ListParams::default()).await?;
+        all.retain(|one| one.spec.endpoint_name == endpoint);
+        Ok(all)
+    }
+
     /// A deployment by its name in an endpoint, or by the name of its object.
     pub(super) async fn deployment(&self, endpoint: Option<&str>, name: &str) -> Result<OnlineDeployment, CliError> {
         let found = match endpoint {
             None => self.get(name).await?,
-            Some(endpoint) => {
-                let all: Vec<OnlineDeployment> = self.list(&ListParams::default()).await?;
-                all.into_iter().find(|one| one.spec.endpoint_name == endpoint && is_named(one, name))
-            }
+            Some(endpoint) => self.deployments_of(endpoint).await?.into_iter().find(|one| is_named(one, name)),
         };
         found.ok_or_else(|| CliError::NotFound {
             kind: "deployment",

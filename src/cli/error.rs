@@ -2,7 +2,7 @@
 
 use kube::core::Status;
 
-use super::arguments::Container;
+use super::arguments::deployment::Container;
 
 /// A cause that a library names.
 pub(super) type Cause = Box<dyn std::error::Error + Send + Sync>;
@@ -20,6 +20,75 @@ pub enum CliError {
         /// Where it was looked for.
         namespace: String,
         /// What shows those that exist.
+        next_step: String,
+    },
+    /// There is such an object already.
+    #[error("{kind} {name:?} exists already in namespace {namespace:?}; change it with `mooring {kind} update`")]
+    Exists {
+        /// What it is.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+        /// Where it is.
+        namespace: String,
+    },
+    /// The arguments don't go together.
+    #[error("{0}")]
+    Usage(String),
+    /// A file with resources can't be understood.
+    #[error("{file} can't be used; nothing was changed:\n  {problems}")]
+    File {
+        /// The file.
+        file: String,
+        /// All of what is wrong, a line each.
+        problems: String,
+    },
+    /// A person has said no.
+    #[error("nothing was deleted")]
+    Declined,
+    /// A deployment or an endpoint has failed; what was printed before has the rest.
+    #[error("{kind} {name:?} has failed{code}")]
+    Failed {
+        /// What it is.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+        /// The code and the cause, as ` with ERR_1200 ImageNotFound`; empty where there is none.
+        code: String,
+    },
+    /// It went away while it was waited for.
+    #[error("{kind} {name:?} was deleted by somebody while it was waited for")]
+    Gone {
+        /// What it is.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// Ctrl-C.
+    #[error("the waiting has ended, the work goes on; come back with `{come_back}`")]
+    Interrupted {
+        /// The command that shows how it goes.
+        come_back: String,
+    },
+    /// It was not there in time.
+    #[error("{what} after {seconds} seconds; {next_step}")]
+    Late {
+        /// What is not as it was to be.
+        what: String,
+        /// How long the wait was.
+        seconds: u64,
+        /// What to do now.
+        next_step: String,
+    },
+    /// The system gives no random bytes.
+    #[error("making a key failed: the system gives no random bytes")]
+    Randomness(#[source] getrandom::Error),
+    /// There is no such word in the catalogue.
+    #[error("{what:?} is no code, no reason and no status; {next_step}")]
+    Unexplained {
+        /// The word.
+        what: String,
+        /// What may be meant.
         next_step: String,
     },
     /// The instance has no such container.
@@ -123,10 +192,12 @@ pub enum CliError {
         seconds: u64,
     },
     /// A file could not be read.
-    #[error("reading {path} failed; name a readable file with --request-file, or - for standard input")]
+    #[error("reading {path} failed; name a readable file with {flag}, or - for standard input")]
     Read {
         /// The file.
         path: String,
+        /// The flag that names it.
+        flag: &'static str,
         /// What the system said.
         source: std::io::Error,
     },
@@ -143,8 +214,15 @@ impl CliError {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::NotFound { .. } | Self::NoContainer { .. } | Self::NoPrevious { .. } => 3,
-            Self::TimedOut { .. } => 4,
+            Self::Usage(_) => 2,
+            Self::NotFound { .. }
+            | Self::NoContainer { .. }
+            | Self::NoPrevious { .. }
+            | Self::Gone { .. }
+            | Self::Unexplained { .. } => 3,
+            Self::TimedOut { .. } | Self::Late { .. } => 4,
+            // What a shell says of a program that SIGINT ended.
+            Self::Interrupted { .. } => 130,
             _ => 1,
         }
     }
@@ -158,6 +236,7 @@ impl CliError {
 
 fn next_step(status: &Status) -> &'static str {
     match status.code {
+        _ if status.message.starts_with("admission webhook ") => "do what its answer below says",
         401 => "sign in to the cluster again",
         403 => "ask the cluster's administrator for the right that is named below",
         404 => "install the chart: the cluster does not know this kind of object",

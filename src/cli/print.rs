@@ -6,7 +6,7 @@ use kube::{Resource, ResourceExt};
 use serde::Serialize;
 
 use super::CliError;
-use super::arguments::{Document, Output};
+use super::arguments::output::{Document, Output};
 use super::table::{Listed, table};
 
 /// Prints a list of objects.
@@ -44,6 +44,11 @@ pub(super) fn document<T: Serialize>(form: Document, document: &T) -> Result<(),
     }
 }
 
+/// Prints names, a line each.
+pub(super) fn names<'a>(names: impl Iterator<Item = &'a str>) -> Result<(), CliError> {
+    text(&names.flat_map(|name| [name, "\n"]).collect::<String>())
+}
+
 /// Prints a text as it is.
 pub(super) fn text(text: &str) -> Result<(), CliError> {
     bytes(text.as_bytes())
@@ -64,13 +69,17 @@ fn document_of(output: Output) -> Option<Document> {
     match output {
         Output::Json => Some(Document::Json),
         Output::Yaml => Some(Document::Yaml),
-        Output::Table | Output::Name => None,
+        Output::Table | Output::Wide | Output::Name => None,
     }
 }
 
 fn lines<K: Listed + ResourceExt>(output: Output, objects: &[K]) -> String {
     if output == Output::Name {
         return objects.iter().map(|object| object.name_any() + "\n").collect();
+    }
+    if output == Output::Wide {
+        let rows = objects.iter().map(|object| [object.cells(), object.more()].concat());
+        return table(&[K::HEAD, K::MORE].concat(), &rows.collect::<Vec<_>>());
     }
     table(K::HEAD, &objects.iter().map(Listed::cells).collect::<Vec<_>>())
 }

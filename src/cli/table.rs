@@ -10,12 +10,19 @@ pub(super) trait Listed {
     /// The words above the columns.
     const HEAD: &'static [&'static str];
 
-    /// The cells below them.
+    /// The words above more columns.
+    const MORE: &'static [&'static str];
+
+    /// The cells below the first.
     fn cells(&self) -> Vec<String>;
+
+    /// The cells below the others.
+    fn more(&self) -> Vec<String>;
 }
 
 impl Listed for OnlineEndpoint {
     const HEAD: &'static [&'static str] = &["NAME", "STATE", "TRAFFIC", "CODE", "URL"];
+    const MORE: &'static [&'static str] = &["AUTH", "DEPLOYMENTS", "CREATED"];
 
     fn cells(&self) -> Vec<String> {
         let status = self.status.clone().unwrap_or_default();
@@ -29,10 +36,17 @@ impl Listed for OnlineEndpoint {
             status.scoring_uri.unwrap_or_default(),
         ]
     }
+
+    fn more(&self) -> Vec<String> {
+        let deployments = self.status.iter().flat_map(|status| &status.deployments);
+        let deployments: Vec<String> = deployments.map(|one| format!("{}:{}", one.name, one.ready_instances)).collect();
+        vec![format!("{:?}", self.spec.auth_mode), deployments.join(","), created(self)]
+    }
 }
 
 impl Listed for OnlineDeployment {
     const HEAD: &'static [&'static str] = &["NAME", "ENDPOINT", "DEPLOYMENT", "STATE", "READY", "CODE", "REASON"];
+    const MORE: &'static [&'static str] = &["INSTANCE TYPE", "MODEL", "IMAGE", "CREATED"];
 
     fn cells(&self) -> Vec<String> {
         let status = self.status.clone().unwrap_or_default();
@@ -48,6 +62,20 @@ impl Listed for OnlineDeployment {
             reason,
         ]
     }
+
+    fn more(&self) -> Vec<String> {
+        let model = self.spec.model.as_ref().map(|model| model.uri.clone());
+        vec![
+            self.spec.instance_type.clone(),
+            model.unwrap_or_default(),
+            self.spec.environment.image.clone(),
+            created(self),
+        ]
+    }
+}
+
+fn created(object: &impl ResourceExt) -> String {
+    object.creation_timestamp().map(|time| time.0.to_string()).unwrap_or_default()
 }
 
 /// The lines of a table; a cell without a word shows as `-`, so that a line always has all its columns.

@@ -17,8 +17,8 @@ pub(super) struct Keys {
     secondary_key: Option<String>,
 }
 
-/// The keys in the Secret that the endpoint's status names.
-pub(super) async fn of(connection: &Connection, name: &str) -> Result<Keys, CliError> {
+/// The name of the Secret that the endpoint's status names.
+pub(super) async fn secret_of(connection: &Connection, name: &str) -> Result<String, CliError> {
     let missing = |why: String| CliError::NoKeys { endpoint: name.to_owned(), why };
     let endpoint = connection.endpoint(name).await?;
     if endpoint.spec.auth_mode != AuthMode::Key {
@@ -28,7 +28,13 @@ pub(super) async fn of(connection: &Connection, name: &str) -> Result<Keys, CliE
         )));
     }
     let secret_name = endpoint.status.and_then(|status| status.keys_secret_name);
-    let secret_name = secret_name.ok_or_else(|| missing("the operator has not made them yet".to_owned()))?;
+    secret_name.ok_or_else(|| missing("the operator has not made them yet".to_owned()))
+}
+
+/// The keys in that Secret.
+pub(super) async fn of(connection: &Connection, name: &str) -> Result<Keys, CliError> {
+    let missing = |why: String| CliError::NoKeys { endpoint: name.to_owned(), why };
+    let secret_name = secret_of(connection, name).await?;
     let secret: Option<Secret> = connection.get(&secret_name).await?;
     let secret = secret.ok_or_else(|| missing(format!("Secret {secret_name:?} does not exist")))?;
     let data = secret.data.unwrap_or_default();

@@ -9,7 +9,8 @@ use kube::{Resource, ResourceExt};
 use serde::Serialize;
 use serde_json::json;
 
-use super::super::arguments::{Diagnosis, Doctor};
+use super::super::arguments::doctor::Doctor;
+use super::super::arguments::output::{Diagnosis, Document};
 use super::super::connect::Connection;
 use super::super::table::table;
 use super::super::{CliError, print, wire};
@@ -107,7 +108,7 @@ pub(super) async fn run(connection: &Connection, doctor: &Doctor) -> Result<(), 
         find("M009", "endpoints", endpoints(connection).await);
     }
     match doctor.output {
-        Diagnosis::Json => print::document(super::super::arguments::Document::Json, &findings)?,
+        Diagnosis::Json => print::document(Document::Json, &findings)?,
         Diagnosis::Table => print::text(&lines(&findings))?,
     }
     let count = findings.iter().filter(|finding| finding.verdict == Verdict::Failed).count();

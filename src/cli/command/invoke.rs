@@ -14,7 +14,7 @@ use hyper::{Request, StatusCode, Uri};
 
 use super::credentials;
 use crate::cli::CliError;
-use crate::cli::arguments::Invoke;
+use crate::cli::arguments::endpoint::Invoke;
 use crate::cli::connect::Connection;
 use crate::cli::{print, wire};
 
@@ -58,7 +58,7 @@ fn read(path: &Path) -> Result<Vec<u8>, CliError> {
     } else {
         (path.display().to_string(), std::fs::read(path))
     };
-    read.map_err(|source| CliError::Read { path: name, source })
+    read.map_err(|source| CliError::Read { path: name, flag: "--request-file", source })
 }
 
 fn request(

@@ -2,8 +2,9 @@
 
 use std::cmp::Reverse;
 use std::fmt::Write;
+use std::pin::Pin;
 
-use futures::AsyncReadExt;
+use futures::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt};
 use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
@@ -13,9 +14,9 @@ use crate::api::condition;
 use crate::api::deployment::OnlineDeployment;
 use crate::api::label;
 use crate::cli::CliError;
-use crate::cli::arguments::{Container, GetLogs};
+use crate::cli::arguments::deployment::{Container, DeploymentName, Logs};
 use crate::cli::connect::Connection;
-use crate::cli::print;
+use crate::cli::{one_line, print};
 
 /// Bytes of a log that are printed at a time.
 const CHUNK: usize = 64 * 1024;
@@ -24,31 +25,51 @@ const FORBIDDEN: u16 = 403;
 /// Its answer to who asks for the log of a container that has not started.
 const BAD_REQUEST: u16 = 400;
 
-pub(super) async fn get(connection: &Connection, request: GetLogs) -> Result<(), CliError> {
-    let name = &request.deployment;
+pub(super) async fn get(connection: &Connection, name: &DeploymentName, request: &Logs) -> Result<(), CliError> {
     let deployment = connection.deployment(name.endpoint_name.as_deref(), &name.name).await?;
-    let instance = instance(connection, &deployment, request.instance.as_deref()).await?;
+    let instances = instances(connection, &deployment, request).await?;
     print::text(&state(&deployment))?;
-    let Some(instance) = instance else {
-        eprintln!("there is no instance yet: {}; try again later", waits_for(&deployment));
-        return Ok(());
-    };
-    events(connection, &instance).await?;
-    log(connection, &instance, &request).await
+    match instances.as_slice() {
+        [] => {
+            eprintln!("there is no instance yet: {}; try again later", waits_for(&deployment));
+            Ok(())
+        }
+        [instance] => {
+            events(connection, instance).await?;
+            log(connection, instance, request).await
+        }
+        several => {
+            for instance in several {
+                print::text(&format!("\nInstance: {}\n", instance.name_any()))?;
+                events(connection, instance).await?;
+            }
+            print::text("\nContainer logs:\n")?;
+            // Side by side while they are followed, one after the other else.
+            let logs = several.iter().map(|instance| prefixed(connection, instance, request));
+            if request.follow {
+                futures::future::try_join_all(logs).await.map(drop)
+            } else {
+                for log in logs {
+                    log.await?;
+                }
+                Ok(())
+            }
+        }
+    }
 }
 
-/// The instance that was asked for, else the newest: while a change rolls out, the one that it is about.
-async fn instance(
+/// All of them or the one that was asked for, else the newest: while a change rolls out, the one that it is about.
+async fn instances(
     connection: &Connection,
     deployment: &OnlineDeployment,
-    asked: Option<&str>,
-) -> Result<Option<Pod>, CliError> {
+    request: &Logs,
+) -> Result<Vec<Pod>, CliError> {
     let selector = label::instance_selector(&deployment.name_any());
     let selector: Vec<String> = selector.iter().map(|(key, value)| format!("{key}={value}")).collect();
     let mut pods: Vec<Pod> = connection.list(&ListParams::default().labels(&selector.join(","))).await?;
-    if let Some(asked) = asked {
+    if let Some(asked) = request.instance.as_deref() {
         let found = pods.into_iter().find(|pod| pod.name_any() == asked);
-        return found.map(Some).ok_or_else(|| CliError::NotFound {
+        return found.map(|found| vec![found]).ok_or_else(|| CliError::NotFound {
             kind: "instance",
             name: asked.to_owned(),
             namespace: connection.namespace.clone(),
@@ -59,13 +80,19 @@ async fn instance(
     pods.sort_by_key(|pod| {
         (pod.metadata.deletion_timestamp.is_some(), Reverse(pod.creation_timestamp()), pod.name_any())
     });
-    let newest = pods.into_iter().next();
-    if let Some(newest) = &newest
+    if request.all_instances {
+        return Ok(pods);
+    }
+    pods.truncate(1);
+    if let Some(newest) = pods.first()
         && count > 1
     {
-        eprintln!("{} is the newest of {count} instances; choose one with --instance", newest.name_any());
+        eprintln!(
+            "{} is the newest of {count} instances; choose one with --instance, or take --all-instances",
+            newest.name_any()
+        );
     }
-    Ok(newest)
+    Ok(pods)
 }
 
 fn state(deployment: &OnlineDeployment) -> String {
@@ -121,7 +148,18 @@ async fn events(connection: &Connection, instance: &Pod) -> Result<(), CliError>
     print::text(&text)
 }
 
-async fn log(connection: &Connection, instance: &Pod, request: &GetLogs) -> Result<(), CliError> {
+/// What is read of a log.
+struct Open<R> {
+    log: Pin<Box<R>>,
+    act: String,
+}
+
+/// Opens the log of an instance; `None` when there is none yet, which is said.
+async fn open<'a>(
+    connection: &'a Connection,
+    instance: &Pod,
+    request: &Logs,
+) -> Result<Option<Open<impl AsyncBufRead + use<'a>>>, CliError> {
     let (name, container) = (instance.name_any(), request.container);
     if !has(instance, container) {
         return Err(CliError::NoContainer { instance: name, container });
@@ -131,42 +169,72 @@ async fn log(connection: &Connection, instance: &Pod, request: &GetLogs) -> Resu
     }
     if let Some(what) = waits_for_before_its_start(instance, container) {
         eprintln!("there is no log yet: {what}; try again later");
-        return Ok(());
+        return Ok(None);
     }
     let parameters = LogParams {
         container: Some(container.as_str().to_owned()),
         tail_lines: Some(request.lines),
         previous: request.previous,
         follow: request.follow,
+        timestamps: request.timestamps,
         ..LogParams::default()
     };
     let act = format!("reading the log of container {} of instance {name:?}", container.as_str());
-    let pods = connection.api::<Pod>();
-    let mut log = match connection.ask(act.clone(), pods.log_stream(&name, &parameters)).await {
-        Ok(log) => Box::pin(log),
+    match connection.ask(act.clone(), connection.api::<Pod>().log_stream(&name, &parameters)).await {
+        Ok(log) => Ok(Some(Open { log: Box::pin(log), act })),
         // It went on between two looks; the API server says what it waits for.
         Err(CliError::Denied { source, .. }) if source.code == BAD_REQUEST => {
             eprintln!("there is no log yet: {}; try again later", one_line(&source.message));
-            return Ok(());
+            Ok(None)
         }
-        Err(error) => return Err(error),
-    };
+        Err(error) => Err(error),
+    }
+}
+
+async fn log(connection: &Connection, instance: &Pod, request: &Logs) -> Result<(), CliError> {
+    let Some(Open { mut log, act }) = open(connection, instance, request).await? else { return Ok(()) };
     print::text("\nContainer logs:\n")?;
     let mut chunk = vec![0; CHUNK];
     let mut last = None;
     loop {
-        let more = log.read(&mut chunk);
-        let read = async { more.await.map_err(kube::Error::ReadEvents) };
-        let length = if request.follow {
-            read.await.map_err(|source| CliError::NoAnswer { act: act.clone(), source: Box::new(source) })?
-        } else {
-            connection.ask(act.clone(), read).await?
-        };
+        let length = more(connection, &act, request, log.read(&mut chunk)).await?;
         let Some(bytes) = chunk.get(..length).filter(|bytes| !bytes.is_empty()) else { break };
         print::bytes(bytes)?;
         last = bytes.last().copied();
     }
     print::end_of_line(last)
+}
+
+/// Every line with the name of its instance.
+async fn prefixed(connection: &Connection, instance: &Pod, request: &Logs) -> Result<(), CliError> {
+    let Some(Open { mut log, act }) = open(connection, instance, request).await? else { return Ok(()) };
+    let name = instance.name_any();
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        if more(connection, &act, request, log.read_until(b'\n', &mut line)).await? == 0 {
+            return Ok(());
+        }
+        if line.last() != Some(&b'\n') {
+            line.push(b'\n');
+        }
+        print::bytes(&[name.as_bytes(), b"  ", &line].concat())?;
+    }
+}
+
+/// The next bytes of a log: those of one that is followed may be long in coming.
+async fn more(
+    connection: &Connection,
+    act: &str,
+    request: &Logs,
+    read: impl Future<Output = std::io::Result<usize>>,
+) -> Result<usize, CliError> {
+    let read = async { read.await.map_err(kube::Error::ReadEvents) };
+    if request.follow {
+        read.await.map_err(|source| CliError::NoAnswer { act: act.to_owned(), source: Box::new(source) })
+    } else {
+        connection.ask(act, read).await
+    }
 }
 
 fn has(instance: &Pod, container: Container) -> bool {
@@ -204,8 +272,4 @@ fn waits_for_before_its_start(instance: &Pod, container: Container) -> Option<St
 fn time(event: &Event) -> Option<Time> {
     let precise = event.event_time.as_ref().map(|time| Time(time.0));
     event.last_timestamp.clone().or(precise).or_else(|| event.first_timestamp.clone())
-}
-
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

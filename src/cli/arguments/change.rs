@@ -1,0 +1,30 @@
+//! What verbs that change something have in common.
+
+use clap::Args;
+
+use super::assignment;
+use super::output::Output;
+
+/// What differs from the file.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Change {
+    /// One field, as in instanceCount=3; may be repeated. Azure's spellings are understood.
+    #[arg(long, value_name = "FIELD=VALUE", value_parser = assignment)]
+    pub set: Vec<(String, String)>,
+}
+
+/// Whether the end is waited for.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct Waiting {
+    /// Do not wait for the end.
+    #[arg(long)]
+    pub no_wait: bool,
+}
+
+/// Whether the object is printed in the end.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct Printing {
+    /// Print the object in the end, in this form; nothing without it.
+    #[arg(short, long, value_enum)]
+    pub output: Option<Output>,
+}

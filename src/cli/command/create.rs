@@ -1,0 +1,129 @@
+//! New endpoints and deployments.
+
+use kube::ResourceExt;
+
+use super::{ended, ended_deployment, traffic};
+use crate::api::deployment::OnlineDeployment;
+use crate::api::endpoint::{self, OnlineEndpoint};
+use crate::cli::arguments::deployment::CreateDeployment;
+use crate::cli::arguments::endpoint::{AuthMode, CreateEndpoint};
+use crate::cli::connect::Connection;
+use crate::cli::documents::{self, Documents, Subject, deployment_name, name_deployment};
+use crate::cli::{CliError, field, schema};
+
+/// An endpoint, and whatever its file holds beside it.
+pub(super) async fn endpoint(connection: &Connection, asked: &CreateEndpoint) -> Result<(), CliError> {
+    let mut found = match &asked.file {
+        Some(file) => documents::read(file, Subject::Endpoint, &asked.change.set)?,
+        None => Documents { endpoints: vec![named(asked)?], ..Documents::default() },
+    };
+    let [object] = found.endpoints.as_slice() else {
+        let count = found.endpoints.len();
+        return Err(CliError::Usage(format!(
+            "the file holds {count} endpoints and not one; without an endpoint, use `mooring deployment create`"
+        )));
+    };
+    let mut object = object.clone();
+    if let Some(name) = asked.name.as_ref().filter(|name| **name != object.name_any()) {
+        for deployment in &mut found.deployments {
+            name_deployment(deployment, Some(name), None).map_err(CliError::Usage)?;
+        }
+        object.metadata.name = Some(name.clone());
+    }
+    if let Some(mode) = asked.auth_mode {
+        object.spec.auth_mode = match mode {
+            AuthMode::Key => endpoint::AuthMode::Key,
+            AuthMode::AmlToken => endpoint::AuthMode::AmlToken,
+        };
+    }
+    for deployment in &mut found.deployments {
+        name_deployment(deployment, None, None).map_err(CliError::Usage)?;
+    }
+    beside(connection, &found).await?;
+    let object = connection.create("endpoint", &object).await?;
+    eprintln!("endpoint {:?} is created in namespace {:?}", object.name_any(), connection.namespace);
+    let mut deployments = Vec::new();
+    for deployment in &found.deployments {
+        deployments.push(created(connection, deployment).await?);
+    }
+    if !asked.waiting.no_wait {
+        for deployment in &deployments {
+            crate::cli::follow::deployment(connection, deployment).await?;
+        }
+    }
+    ended(connection, object, asked.waiting, asked.printing).await
+}
+
+/// The endpoint that the arguments alone describe.
+fn named(asked: &CreateEndpoint) -> Result<OnlineEndpoint, CliError> {
+    use kube::CustomResourceExt;
+    let definition = OnlineEndpoint::crd();
+    let mut spec = serde_json::json!({});
+    if let Some(schema) = schema::of_spec(&definition) {
+        field::set(&mut spec, schema, &asked.change.set).map_err(CliError::Usage)?;
+    }
+    let document = serde_json::json!({
+        "apiVersion": "mooring.dev/v1alpha1", "kind": "OnlineEndpoint",
+        "metadata": {"name": asked.name.clone().unwrap_or_default()}, "spec": spec,
+    });
+    documents::typed(document).map_err(CliError::Usage)
+}
+
+/// One deployment.
+pub(super) async fn deployment(connection: &Connection, asked: &CreateDeployment) -> Result<(), CliError> {
+    let mut found = documents::read(&asked.file, Subject::Deployment, &asked.change.set)?;
+    let object = one(&mut found, asked.endpoint_name.as_deref(), asked.name.as_deref())?;
+    // An operator would wait for the endpoint, and so would the user, in vain.
+    connection.endpoint(&object.spec.endpoint_name).await?;
+    beside(connection, &found).await?;
+    let object = created(connection, &object).await?;
+    if asked.waiting.no_wait && asked.all_traffic {
+        traffic::all_to(connection, &object).await?;
+    }
+    let object = ended_deployment(connection, object, asked.waiting).await?;
+    if asked.all_traffic && !asked.waiting.no_wait {
+        let endpoint = traffic::all_to(connection, &object).await?;
+        crate::cli::follow::endpoint(connection, &endpoint).await?;
+    }
+    asked.printing.print(object)
+}
+
+/// The only deployment of a file, by the names of the command line.
+pub(super) fn one(
+    found: &mut Documents,
+    endpoint: Option<&str>,
+    name: Option<&str>,
+) -> Result<OnlineDeployment, CliError> {
+    let [object] = found.deployments.as_mut_slice() else {
+        let count = found.deployments.len();
+        return Err(CliError::Usage(format!(
+            "the file holds {count} deployments and not one; `mooring endpoint create` takes a file with an endpoint and all of its \
+             deployments"
+        )));
+    };
+    if !found.endpoints.is_empty() {
+        eprintln!("the endpoint in the file is left alone; `mooring endpoint create` and `update` take it");
+    }
+    name_deployment(object, endpoint, name).map_err(CliError::Usage)?;
+    Ok(object.clone())
+}
+
+/// What deployments and endpoints name has to be there before them.
+pub(super) async fn beside(connection: &Connection, found: &Documents) -> Result<(), CliError> {
+    for config_map in &found.config_maps {
+        connection.apply(config_map).await?;
+        eprintln!("ConfigMap {:?} is as the file says", config_map.name_any());
+    }
+    for secret in &found.secrets {
+        connection.apply(secret).await?;
+        eprintln!("Secret {:?} is as the file says", secret.name_any());
+    }
+    Ok(())
+}
+
+async fn created(connection: &Connection, object: &OnlineDeployment) -> Result<OnlineDeployment, CliError> {
+    let object = connection.create("deployment", object).await?;
+    let (name, endpoint) = (deployment_name(&object), &object.spec.endpoint_name);
+    eprintln!("deployment {name:?} of endpoint {endpoint:?} is created, as OnlineDeployment {:?}", object.name_any());
+    Ok(object)
+}

@@ -1,0 +1,110 @@
+//! Changes of endpoints and deployments: a spec as a whole by a file, or single fields of it.
+
+use kube::{CustomResourceExt, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::{create, ended, ended_deployment, traffic};
+use crate::api::deployment::OnlineDeployment;
+use crate::api::endpoint::OnlineEndpoint;
+use crate::cli::arguments::deployment::UpdateDeployment;
+use crate::cli::arguments::endpoint::UpdateEndpoint;
+use crate::cli::connect::Connection;
+use crate::cli::documents::{self, Subject};
+use crate::cli::{CliError, field, schema};
+
+pub(super) async fn endpoint(connection: &Connection, asked: &UpdateEndpoint) -> Result<(), CliError> {
+    let file = asked.file.as_ref().map(|file| documents::read(file, Subject::Endpoint, &asked.set)).transpose()?;
+    let of_file = match file.as_ref().map(|found| found.endpoints.as_slice()) {
+        None => None,
+        Some([object]) => Some(object),
+        Some(others) => {
+            return Err(CliError::Usage(format!("the file holds {} endpoints and not one", others.len())));
+        }
+    };
+    let name = asked.name.clone().or_else(|| of_file.map(ResourceExt::name_any)).unwrap_or_default();
+    let object = connection.endpoint(&name).await?;
+    if let Some(found) = &file {
+        create::beside(connection, found).await?;
+        if !found.deployments.is_empty() {
+            eprintln!("the deployments in the file are left alone; `mooring deployment update` takes them");
+        }
+    }
+    let object = connection
+        .change(object, |object: &mut OnlineEndpoint| {
+            match of_file {
+                Some(new) => {
+                    object.spec = new.spec.clone();
+                    describe(object, new);
+                }
+                None => object.spec = changed(&object.spec, &OnlineEndpoint::crd(), &asked.set)?,
+            }
+            if !asked.traffic.is_empty() {
+                object.spec.traffic = traffic::split(&asked.traffic);
+            }
+            if let Some(mirror) = &asked.mirror_traffic {
+                object.spec.mirror_traffic = traffic::mirror(mirror);
+            }
+            Ok(())
+        })
+        .await?;
+    ended(connection, object, asked.waiting, asked.printing).await
+}
+
+pub(super) async fn deployment(connection: &Connection, asked: &UpdateDeployment) -> Result<(), CliError> {
+    let (endpoint, name) = (asked.endpoint_name.as_deref(), asked.name.as_deref());
+    let new = match &asked.file {
+        Some(file) => {
+            let mut found = documents::read(file, Subject::Deployment, &asked.set)?;
+            let object = create::one(&mut found, endpoint, name)?;
+            create::beside(connection, &found).await?;
+            Some(object)
+        }
+        None => None,
+    };
+    let object = match &new {
+        Some(new) => connection.deployment(Some(&new.spec.endpoint_name), &documents::deployment_name(new)).await?,
+        None => connection.deployment(endpoint, name.unwrap_or_default()).await?,
+    };
+    let object = connection
+        .change(object, |object: &mut OnlineDeployment| {
+            match &new {
+                Some(new) => {
+                    // A name that was made by default is no change of a name that can't be changed.
+                    let name = object.spec.deployment_name.clone();
+                    object.spec = new.spec.clone();
+                    object.spec.deployment_name = name.or_else(|| object.spec.deployment_name.clone());
+                    describe(object, new);
+                }
+                None => object.spec = changed(&object.spec, &OnlineDeployment::crd(), &asked.set)?,
+            }
+            Ok(())
+        })
+        .await?;
+    let object = ended_deployment(connection, object, asked.waiting).await?;
+    asked.printing.print(object)
+}
+
+/// A spec with some of its fields set.
+fn changed<S: Serialize + DeserializeOwned>(
+    spec: &S,
+    definition: &k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+    fields: &[(String, String)],
+) -> Result<S, CliError> {
+    let mut document: Value = serde_json::to_value(spec).map_err(|error| CliError::Form(error.into()))?;
+    if let Some(schema) = schema::of_spec(definition) {
+        field::set(&mut document, schema, fields).map_err(CliError::Usage)?;
+        let strangers = schema::strangers(schema, &document, "spec");
+        if !strangers.is_empty() {
+            return Err(CliError::Usage(strangers.join("; ")));
+        }
+    }
+    documents::typed(document).map_err(CliError::Usage)
+}
+
+/// Adds the labels and annotations of a file; those of others stay.
+fn describe<K: ResourceExt>(object: &mut K, new: &K) {
+    object.labels_mut().extend(new.labels().clone());
+    object.annotations_mut().extend(new.annotations().clone());
+}

@@ -1,0 +1,286 @@
+//! Waiting for an object of the cluster: by a watch, from wherever it is now.
+
+use std::fmt::Debug;
+use std::ops::ControlFlow;
+use std::pin::pin;
+use std::time::Duration;
+
+use futures::future::LocalBoxFuture;
+use futures::{FutureExt, TryStreamExt};
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::api::{WatchEvent, WatchParams};
+use kube::{Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+
+use super::connect::Connection;
+use super::error::CliError;
+use super::face::Face;
+use super::{documents, one_line};
+use crate::api::condition;
+use crate::api::deployment::{DeploymentError, DeploymentState, OnlineDeployment};
+use crate::api::endpoint::{EndpointState, OnlineEndpoint};
+
+/// Seconds that one watch lasts.
+const WATCH_SECONDS: u32 = 60;
+/// How long is waited after a watch that broke.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How often in a row the API server may be away.
+const FAILURES: usize = 30;
+/// How long an operator may take beyond a deployment's own limit to say that it has failed.
+const GRACE_SECONDS: u64 = 60;
+/// Longest wait for an endpoint, of which nothing is downloaded or started, and for the end of anything.
+const ENDPOINT_SECONDS: u64 = 300;
+
+/// Shows every state of an object until one is the last; `None` once it is gone.
+async fn until<K, T>(
+    connection: &Connection,
+    name: &str,
+    mut see: impl FnMut(Option<&K>) -> ControlFlow<Result<T, CliError>>,
+) -> Result<T, CliError>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    let mut failures = 0;
+    loop {
+        let found: Option<K> = match connection.get(name).await {
+            Err(CliError::NoAnswer { .. } | CliError::TimedOut { .. }) if failures < FAILURES => {
+                failures += 1;
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+            answer => answer?,
+        };
+        failures = 0;
+        if let ControlFlow::Break(end) = see(found.as_ref()) {
+            return end;
+        }
+        let Some(version) = found.and_then(|object| object.resource_version()) else {
+            tokio::time::sleep(PAUSE).await;
+            continue;
+        };
+        let parameters = WatchParams::default().fields(&format!("metadata.name={name}")).timeout(WATCH_SECONDS);
+        let act = format!("watching {} {name:?} in namespace {:?}", K::kind(&()), connection.namespace);
+        let api = connection.api::<K>();
+        let events = match connection.ask(act, api.watch(&parameters, &version)).await {
+            Ok(events) => events,
+            Err(error @ CliError::Denied { .. }) => return Err(error),
+            Err(_) => continue,
+        };
+        let mut events = pin!(events);
+        // However a watch ends: the next look tells how it is.
+        while let Ok(Some(event)) = events.try_next().await {
+            let end = match &event {
+                WatchEvent::Added(object) | WatchEvent::Modified(object) => see(Some(object)),
+                WatchEvent::Deleted(_) => see(None),
+                WatchEvent::Bookmark(_) => continue,
+                WatchEvent::Error(_) => break,
+            };
+            if let ControlFlow::Break(end) = end {
+                return end;
+            }
+        }
+    }
+}
+
+/// Waits for the end of `work`, for Ctrl-C or for the time to be over.
+async fn patiently<T>(
+    connection: &Connection,
+    longest: u64,
+    what: &str,
+    come_back: &str,
+    work: LocalBoxFuture<'_, Result<T, CliError>>,
+) -> Result<T, CliError> {
+    let longest = connection.patience.unwrap_or(Duration::from_secs(longest));
+    tokio::select! {
+        end = work => end,
+        _ = tokio::signal::ctrl_c() => Err(CliError::Interrupted { come_back: come_back.to_owned() }),
+        () = tokio::time::sleep(longest) => Err(CliError::Late {
+            what: what.to_owned(),
+            seconds: longest.as_secs(),
+            next_step: format!("see `{come_back}`, and `mooring doctor` when nothing moves"),
+        }),
+    }
+}
+
+/// Shows how a deployment comes to what its spec says, until it serves or has failed.
+pub(super) async fn deployment(
+    connection: &Connection,
+    object: &OnlineDeployment,
+) -> Result<OnlineDeployment, CliError> {
+    let generation = object.metadata.generation;
+    follow_deployment(connection, object, |seen| {
+        let status = seen.status.as_ref();
+        let current = status.is_some_and(|status| status.observed_generation >= generation);
+        status.and_then(|status| status.provisioning_state).filter(|_| current)
+    })
+    .await
+}
+
+/// Shows how a deployment's instances are replaced, until all of them are those of `generation` of its Deployment.
+pub(super) async fn restarted(
+    connection: &Connection,
+    object: &OnlineDeployment,
+    generation: Option<i64>,
+) -> Result<OnlineDeployment, CliError> {
+    let name = object.name_any();
+    let replaced = until::<Deployment, ()>(connection, &name, |seen| {
+        let Some(seen) = seen else { return ControlFlow::Break(Ok(())) };
+        let status = seen.status.clone().unwrap_or_default();
+        let wanted = seen.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+        let all = [status.replicas, status.updated_replicas, status.ready_replicas];
+        let whole = all.iter().all(|count| count.unwrap_or_default() == wanted);
+        if status.observed_generation >= generation && whole {
+            ControlFlow::Break(Ok(()))
+        } else {
+            ControlFlow::Continue(())
+        }
+    });
+    let failed = follow_deployment(connection, object, |seen| {
+        let state = seen.status.as_ref().and_then(|status| status.provisioning_state);
+        state.filter(|state| *state == DeploymentState::Failed)
+    });
+    tokio::select! {
+        end = failed.boxed_local() => return end,
+        end = replaced.boxed_local() => end?,
+    }
+    // The operator has still to see it.
+    deployment(connection, object).await
+}
+
+async fn follow_deployment(
+    connection: &Connection,
+    object: &OnlineDeployment,
+    state: impl Fn(&OnlineDeployment) -> Option<DeploymentState>,
+) -> Result<OnlineDeployment, CliError> {
+    let name = documents::deployment_name(object);
+    let endpoint = &object.spec.endpoint_name;
+    let come_back = format!("mooring deployment rollout status{} -e {endpoint} -n {name}", place(connection));
+    let longest = u64::try_from(object.spec.rollout.provisioning_timeout_seconds).unwrap_or_default() + GRACE_SECONDS;
+    let mut face = Face::new();
+    let work = until::<OnlineDeployment, _>(connection, object.metadata.name.as_deref().unwrap_or_default(), |seen| {
+        let Some(seen) = seen else {
+            return ControlFlow::Break(Err(CliError::Gone { kind: "deployment", name: name.clone() }));
+        };
+        face.see(&name, seen);
+        match state(seen) {
+            Some(DeploymentState::Succeeded) => ControlFlow::Break(Ok(seen.clone())),
+            Some(DeploymentState::Failed) => ControlFlow::Break(Err(failed(&name, seen))),
+            _ => ControlFlow::Continue(()),
+        }
+    });
+    let what = format!("deployment {name:?} does not serve as asked");
+    let end = patiently(connection, longest, &what, &come_back, work.boxed_local()).await;
+    face.end();
+    match &end {
+        Ok(serving) => {
+            let ready = serving.status.as_ref().and_then(|status| status.ready.clone()).unwrap_or_default();
+            eprintln!("deployment {name:?} of endpoint {endpoint:?} serves as asked, with {ready} instances");
+        }
+        Err(CliError::Failed { .. }) => tell_failure(connection, object).await,
+        Err(_) => {}
+    }
+    end
+}
+
+fn failed(name: &str, seen: &OnlineDeployment) -> CliError {
+    let error = seen.status.as_ref().and_then(|status| status.error.as_ref());
+    let code = error.map(|error| format!(" with {} {}", error.code.as_str(), error.reason)).unwrap_or_default();
+    CliError::Failed { kind: "deployment", name: name.to_owned(), code }
+}
+
+/// The cause of a failure, the end of the log, and what to do now.
+async fn tell_failure(connection: &Connection, object: &OnlineDeployment) {
+    let Ok(Some(seen)) = connection.get::<OnlineDeployment>(&object.name_any()).await else { return };
+    let status = seen.status.clone().unwrap_or_default();
+    let Some(error) = status.error else {
+        let ready = status.conditions.iter().find(|one| one.type_ == condition::READY);
+        eprintln!("{}", ready.map(|one| one_line(&one.message)).unwrap_or_default());
+        return;
+    };
+    eprint!("{}", words(&error));
+    let name = documents::deployment_name(&seen);
+    let container = error.container.as_deref().map(|container| format!(" -c {container}")).unwrap_or_default();
+    let endpoint = &seen.spec.endpoint_name;
+    eprintln!("more: `mooring deployment get-logs{} -e {endpoint} -n {name}{container}`", place(connection));
+}
+
+/// What is wrong, where it shows, the end of the log and the next step, a line each.
+fn words(error: &DeploymentError) -> String {
+    let mut text = format!("{} {}: {}\n", error.code.as_str(), error.reason, one_line(&error.message));
+    let place = [
+        error.object.clone(),
+        error.container.as_ref().map(|container| format!("container {container}")),
+        error.exit_code.map(|code| format!("exit code {code}")),
+    ];
+    let place: Vec<String> = place.into_iter().flatten().collect();
+    if !place.is_empty() {
+        text = format!("{text}  in {}\n", place.join(", "));
+    }
+    for line in error.log_tail.iter().flat_map(|tail| tail.lines()) {
+        text = format!("{text}  | {line}\n");
+    }
+    format!("{text}next step: {}\n", error.next_step)
+}
+
+/// The namespace as an argument, where it is not the one that is taken anyway.
+fn place(connection: &Connection) -> String {
+    format!(" --namespace {}", connection.namespace)
+}
+
+/// Shows how an endpoint comes to what its spec says.
+pub(super) async fn endpoint(connection: &Connection, object: &OnlineEndpoint) -> Result<OnlineEndpoint, CliError> {
+    let name = object.name_any();
+    let generation = object.metadata.generation;
+    let come_back = format!("mooring endpoint show{} -n {name}", place(connection));
+    let mut face = Face::new();
+    let work = until::<OnlineEndpoint, _>(connection, &name, |seen| {
+        let Some(seen) = seen else {
+            return ControlFlow::Break(Err(CliError::Gone { kind: "endpoint", name: name.clone() }));
+        };
+        let status = seen.status.clone().unwrap_or_default();
+        let state = status.provisioning_state.filter(|_| status.observed_generation >= generation);
+        let why = status.conditions.iter().find(|one| one.type_ == condition::READY && one.status != "True");
+        let why = why.map(|one| format!(", {}", one_line(&one.message))).unwrap_or_default();
+        let word = status.provisioning_state.map_or_else(|| "not seen yet".to_owned(), |state| format!("{state:?}"));
+        face.say(&format!("endpoint {name:?}: {word}{why}"));
+        match state {
+            Some(EndpointState::Succeeded) => ControlFlow::Break(Ok(seen.clone())),
+            Some(EndpointState::Failed) => {
+                ControlFlow::Break(Err(CliError::Failed { kind: "endpoint", name: name.clone(), code: why }))
+            }
+            _ => ControlFlow::Continue(()),
+        }
+    });
+    let what = format!("endpoint {name:?} is not as asked");
+    let end = patiently(connection, ENDPOINT_SECONDS, &what, &come_back, work.boxed_local()).await;
+    face.end();
+    if let Ok(ready) = &end {
+        let uri = ready.status.as_ref().and_then(|status| status.scoring_uri.clone()).unwrap_or_default();
+        eprintln!("endpoint {name:?} is ready: {uri}");
+    }
+    end
+}
+
+/// Waits until an object is gone, with everything that belongs to it.
+pub(super) async fn gone<K>(connection: &Connection, kind: &'static str, name: &str) -> Result<(), CliError>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    let mut face = Face::new();
+    let work = until::<K, ()>(connection, name, |seen| {
+        if seen.is_none() {
+            return ControlFlow::Break(Ok(()));
+        }
+        face.say(&format!("{kind} {name:?}: requests in flight end, then its instances"));
+        ControlFlow::Continue(())
+    });
+    let what = format!("{kind} {name:?} is still there");
+    let come_back = format!("mooring {kind} list{}", place(connection));
+    let end = patiently(connection, ENDPOINT_SECONDS, &what, &come_back, work.boxed_local()).await;
+    face.end();
+    if end.is_ok() {
+        eprintln!("{kind} {name:?} is deleted");
+    }
+    end
+}
