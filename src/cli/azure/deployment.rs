@@ -50,6 +50,15 @@ pub(super) fn read_all(
     for item in items {
         one(item, Form::Yaml, Some(endpoint), context, report, outcome);
     }
+    for (at, deployment) in outcome.deployments.iter().enumerate() {
+        let name = deployment.name();
+        if outcome.deployments.iter().take(at).any(|other| other.name() == name) {
+            report.refuse(
+                &path,
+                format!("has two deployments that become {name:?}; upper and lower case are the same name"),
+            );
+        }
+    }
 }
 
 fn one(
@@ -166,6 +175,9 @@ fn spec(
     without_counterpart(fields, report);
     if let Some(field) = fields.take("properties") {
         metadata::properties(field, report);
+    }
+    if form == Form::Rest {
+        metadata::of_template(fields, report);
     }
     for key in metadata::READ_ONLY {
         if let Some(field) = fields.take(key) {

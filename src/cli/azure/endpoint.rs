@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value, json};
 
-use super::kind::{Form, is_of_deployments};
+use super::kind::{self, Form, is_of_deployments};
 use super::manifest::Manifest;
 use super::metadata::{self, Metadata};
 use super::reading::{Field, Fields, Report};
@@ -33,7 +33,7 @@ pub(super) fn read(root: Field<'_>, form: Form, context: &Context<'_>, report: &
             field.understood();
         }
         if let Some(field) = fields.take("type") {
-            kind(field, form, report);
+            online(field, form, report);
         }
         if let Some(field) = fields.take("description") {
             let shape = format!("at most {LONGEST_DESCRIPTION} characters");
@@ -66,6 +66,9 @@ pub(super) fn read(root: Field<'_>, form: Form, context: &Context<'_>, report: &
         }
         if let Some(field) = fields.take("sku") {
             field.note(report, "is left out: Azure counts endpoints by it; here ComputeQuota does");
+        }
+        if form == Form::Rest {
+            metadata::of_template(fields, report);
         }
         for key in metadata::READ_ONLY {
             if let Some(field) = fields.take(key) {
@@ -101,7 +104,7 @@ pub(super) fn finish<T: serde::de::DeserializeOwned>(
     }
     match Manifest::new(manifest) {
         Ok(manifest) => into.push(manifest),
-        Err(error) => report.refuse("", format!("can't be converted: {error}")),
+        Err(error) => report.refuse(kind::DOCUMENT, format!("can't be converted: {error}")),
     }
 }
 
@@ -123,7 +126,8 @@ fn endpoint_name(fields: &mut Fields<'_>, context: &Context<'_>, report: &mut Re
     Some(name::lower(&name, &path, report))
 }
 
-fn kind(field: Field<'_>, form: Form, report: &mut Report) {
+/// The type of an endpoint that the command line and REST know.
+fn online(field: Field<'_>, form: Form, report: &mut Report) {
     if form == Form::Rest || field.value().as_str().is_some_and(|kind| kind.eq_ignore_ascii_case("online")) {
         field.understood();
     } else {
@@ -182,7 +186,10 @@ fn identity(field: Field<'_>, report: &mut Report) -> Option<Value> {
         let owner = match owner {
             Some(owner) => owner?,
             None if named.is_empty() => return None,
-            None => Owner::User,
+            None => {
+                report.note(&path, "is not written; user_assigned is taken, as identities are named");
+                Owner::User
+            }
         };
         match owner {
             Owner::Nobody => {
@@ -238,14 +245,14 @@ impl UserIdentity {
     fn next_step(&self) -> String {
         let account = &self.account;
         let client_id = self.client_id.as_deref().unwrap_or("CLIENT_ID");
-        let mut step = format!(
+        let hint = match self.client_id {
+            Some(_) => String::new(),
+            None => format!(" (az identity show --ids {} --query clientId shows it)", self.resource_id),
+        };
+        format!(
             "becomes ServiceAccount {account:?}, which you make: kubectl create serviceaccount {account}; kubectl annotate \
-             serviceaccount {account} azure.workload.identity/client-id={client_id}"
-        );
-        if self.client_id.is_none() {
-            step += &format!(" (az identity show --ids {} --query clientId shows it)", self.resource_id);
-        }
-        step
+             serviceaccount {account} azure.workload.identity/client-id={client_id}{hint}"
+        )
     }
 }
 

@@ -236,16 +236,12 @@ fn docker<'a>(field: Field<'a>, report: &mut Report) -> (Option<Field<'a>>, Opti
 fn base(field: Field<'_>, asked: &Asked<'_>, report: &mut Report) -> Option<String> {
     let path = field.path().to_owned();
     let text = field.text(report)?;
-    match reference::parse(&text) {
-        None => named(&text, &path, report),
-        Some(reference) => match reference.find(asked.context.assets) {
-            Some(found) => named(found, &path, report),
-            None => {
-                report.refuse(&path, of_workspace(&text));
-                None
-            }
-        },
+    let Some(reference) = reference::parse(&text) else { return named(&text, &path, report) };
+    if let Some(found) = reference.find(asked.context.assets) {
+        return named(found, &path, report);
     }
+    report.refuse(&path, of_workspace(&text));
+    None
 }
 
 /// A path, or the specification itself: as a mapping or as text of several lines.

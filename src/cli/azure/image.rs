@@ -59,21 +59,21 @@ impl Conda {
 }
 
 impl NeedsImage {
-    /// The answer where nothing builds images: what to do first.
+    /// The answer where nothing builds images: what to do first. Of a conda environment it ends with the Dockerfile.
     #[must_use]
     pub fn refusal(&self) -> Refusal {
         let then = "write environment: {image: REGISTRY/NAME:TAG} in its place, or give --image REGISTRY/NAME:TAG";
         let build = "REGISTRY/NAME:TAG";
         let why = match &self.source {
-            ImageSource::Conda { conda, .. } => {
+            ImageSource::Conda { conda, dockerfile } => {
                 let folder = match conda {
                     Conda::File(path) => path.rsplit_once('/').map_or("", |(folder, _)| folder),
                     Conda::Text(_) => "FOLDER",
                 };
                 let folder = quote(if folder.is_empty() { "/" } else { folder });
                 format!(
-                    "Azure builds an image from this, and a cluster does not: with the Dockerfile below, docker build --tag {build} \
-                     --file Dockerfile {folder} && docker push {build}; then {then}"
+                    "Azure builds an image from this, and a cluster does not: docker build --tag {build} \
+                     --file Dockerfile {folder} && docker push {build}; then {then}; the Dockerfile:\n\n{dockerfile}"
                 )
             }
             ImageSource::Folder { folder, dockerfile } => {

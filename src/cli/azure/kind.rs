@@ -68,6 +68,9 @@ const OF_DEPLOYMENTS: &[&str] = &[
 /// Keys that both have.
 const OF_BOTH: &[&str] = &["description", "name", "properties", "provisioning_state", "tags"];
 
+/// What a message about a document as a whole calls it.
+pub(super) const DOCUMENT: &str = "the document";
+
 /// What the types of the REST interface begin with.
 const REST_TYPE: &str = "microsoft.machinelearningservices/";
 
@@ -116,11 +119,13 @@ pub(super) fn form(document: &Value) -> Form {
 fn names_at_top(document: &Value) -> Option<Kind> {
     let keys: Vec<String> = document.as_object()?.keys().map(|key| snake(key)).collect();
     // An identity is at the top in both forms.
-    let keys = || keys.iter().map(String::as_str).filter(|key| *key != "identity");
-    if keys().any(is_of_deployments) {
+    let count = |is_of: fn(&str) -> bool| keys.iter().filter(|key| *key != "identity" && is_of(key)).count();
+    let (endpoints, deployments) = (count(is_of_endpoints), count(is_of_deployments));
+    // A key in the wrong file is a mistake, which is told best to whom most of the file belongs.
+    if deployments > 0 && deployments >= endpoints {
         Some(Kind::Deployment)
     } else {
-        keys().any(is_of_endpoints).then_some(Kind::Endpoint)
+        (endpoints > 0).then_some(Kind::Endpoint)
     }
 }
 
@@ -147,15 +152,18 @@ pub(super) fn of(document: &Value, context: &Context<'_>) -> Result<Kind, Refusa
             "describes a batch endpoint; online endpoints and their deployments are known here".to_owned(),
         );
     }
-    if schema.contains("azureml") && names_at_top(document).or_else(|| inner(document)).is_none() {
-        let file = schema.rsplit('/').next().unwrap_or_default().to_owned();
+    let file = schema.rsplit('/').next().unwrap_or_default().to_owned();
+    if schema.contains("azureml") && !file.contains("endpoint") && !file.contains("deployment") {
         return refuse(
             "$schema",
             format!("{file:?} describes something else; online endpoints and their deployments are known here"),
         );
     }
     if !document.is_object() {
-        return refuse("", "the document must be a mapping, as KEY: VALUE".to_owned());
+        return refuse(DOCUMENT, "must be a mapping, as KEY: VALUE".to_owned());
+    }
+    if kind == "managed" || kind == "kubernetes" {
+        return Ok(Kind::Deployment);
     }
     let named = || context.deployment.map(|_| Kind::Deployment);
     Ok(names_at_top(document).or_else(|| inner(document)).or_else(named).unwrap_or(Kind::Endpoint))

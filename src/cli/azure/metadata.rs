@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::reading::{Field, Report};
+use super::reading::{Field, Fields, Report};
 use crate::api::label;
 
 /// The annotation that Kubernetes itself has for words about an object.
@@ -120,6 +120,17 @@ pub(super) const READ_ONLY: &[&str] = &[
     "swagger_uri",
     "system_data",
 ];
+
+/// Reads what a template has around a resource of the REST interface.
+pub(super) fn of_template(fields: &mut Fields<'_>, report: &mut Report) {
+    // The version says how REST spells things, which is read in every spelling.
+    if let Some(field) = fields.take("api_version") {
+        field.understood();
+    }
+    if let Some(field) = fields.take("depends_on") {
+        field.note(report, "is left out: endpoints and deployments may come in any order");
+    }
+}
 
 /// Notes a field that Azure writes into its answers.
 pub(super) fn read_only(field: Field<'_>, report: &mut Report) {

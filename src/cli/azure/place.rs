@@ -2,6 +2,8 @@
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
+use super::reference;
+
 /// What a path has to have encoded in a URI: everything but RFC 3986's unreserved letters and the slash.
 const ENCODED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 
@@ -25,6 +27,9 @@ pub(super) struct Place {
 /// # Errors
 /// Why it is no place, in words.
 pub(super) fn find(text: &str, folder: &str) -> Result<Place, String> {
+    if reference::parse(text).is_some() {
+        return Err(format!("{text:?} names something in an Azure ML workspace, which this cluster does not have"));
+    }
     let place = if let Some((scheme, rest)) = scheme(text) {
         match scheme.as_str() {
             // The command line of 2021 wrote file:../model, URIs are file:///model.
@@ -44,7 +49,7 @@ pub(super) fn find(text: &str, folder: &str) -> Result<Place, String> {
             known if KNOWN.contains(&known) && rest.starts_with("//") => {
                 Place { uri: format!("{known}:{rest}"), path: None }
             }
-            "c" | "d" | "e" => {
+            drive if drive.len() == 1 => {
                 return Err(format!("{text:?} is a path of Windows; write it relative to this file, with '/'"));
             }
             other => {
@@ -163,9 +168,15 @@ mod tests {
 
     #[test]
     fn what_nobody_can_fetch_is_refused() {
-        for text in
-            ["ftp://host/x", "runs:/0a1b/model", "wasbs://a.blob.core.windows.net/p", "", r"C:\model", "dbfs:/x"]
-        {
+        for text in [
+            "ftp://host/x",
+            "runs:/0a1b/model",
+            "wasbs://a.blob.core.windows.net/p",
+            "",
+            r"C:\model",
+            "dbfs:/x",
+            "azureml:a:1",
+        ] {
             assert!(find(text, FOLDER).is_err(), "{text}");
         }
         assert!(find(&"x".repeat(2100), FOLDER).is_err());

@@ -10,6 +10,12 @@ use serde_json::{Map, Value};
 
 use super::{Note, Refusal};
 
+/// How like a known key an unknown one has to be (Jaro-Winkler) to be taken for a slip.
+const NEAR: f64 = 0.9;
+
+/// Up to so many known keys are listed when an unknown one is like none of them.
+const FEW: usize = 12;
+
 /// What is said about a document while it is read.
 #[derive(Debug, Default)]
 pub(super) struct Report {
@@ -80,6 +86,7 @@ impl<'a> Field<'a> {
     }
 
     /// It is understood and asks for nothing.
+    #[expect(clippy::unused_self, reason = "takes the field, as the other ways to be done with it do")]
     pub(super) fn understood(self) {}
 
     /// Reads a mapping with fixed keys, in Azure's snake case or REST's camel case; what `body` leaves is refused.
@@ -159,7 +166,7 @@ impl<'a> Field<'a> {
         };
         let found = number.filter(|number| range.contains(number));
         if found.is_none() {
-            let why = format!("is {}; it must be a whole number from {}", self.shown(), span(range));
+            let why = format!("is {}; it must be a whole number, {}", self.shown(), span(range));
             self.refuse(report, why);
         }
         found
@@ -187,7 +194,7 @@ impl<'a> Field<'a> {
         };
         let found = text.parse().ok().and_then(count).filter(|number| range.contains(number));
         if found.is_none() {
-            let why = format!("is {text:?}; it must be a duration of whole {unit} from {}", span(range));
+            let why = format!("is {text:?}; it must be a duration in whole {unit}, {}", span(range));
             self.refuse(report, why);
         }
         found
@@ -249,12 +256,11 @@ impl<'a> Fields<'a> {
         for (key, value) in map {
             let field = Field { path: join(path, key), value };
             let name = snake(key);
-            match self.left.iter().find(|(other, _)| *other == name) {
-                Some((_, other)) => {
-                    let why = format!("says the same as {}; leave one of them out", other.path);
-                    field.refuse(report, why);
-                }
-                None => self.left.push((name, field)),
+            if let Some((_, other)) = self.left.iter().find(|(other, _)| *other == name) {
+                let why = format!("says the same as {}; leave one of them out", other.path);
+                field.refuse(report, why);
+            } else {
+                self.left.push((name, field));
             }
         }
     }
@@ -320,14 +326,16 @@ impl<'a> Fields<'a> {
         report.refuse(&self.path_of(key), format!("is missing; {what}"));
     }
 
+    /// Refuses what is left.
     fn finish(self, report: &mut Report) {
         let mut left = self.left;
         left.sort_by(|(_, one), (_, other)| one.path.cmp(&other.path));
         for (name, field) in left {
             let near = self.asked.iter().map(|known| (strsim::jaro_winkler(known, &name), *known));
-            let near = near.filter(|(likeness, _)| *likeness > 0.85).max_by(|one, other| one.0.total_cmp(&other.0));
+            let near = near.filter(|(likeness, _)| *likeness > NEAR).max_by(|one, other| one.0.total_cmp(&other.0));
             let why = match near {
                 Some((_, known)) => format!("unknown field; did you mean {known}?"),
+                None if self.asked.len() > FEW => "unknown field".to_owned(),
                 None => {
                     let mut known = self.asked.clone();
                     known.sort_unstable();
@@ -344,7 +352,8 @@ fn join(path: &str, key: &str) -> String {
 }
 
 fn span(range: &RangeInclusive<i64>) -> String {
-    format!("{} to {}", range.start(), range.end())
+    let (least, most) = (range.start(), range.end());
+    if least == most { least.to_string() } else { format!("from {least} to {most}") }
 }
 
 /// `scoringScript` → `scoring_script`; what is in snake case stays.

@@ -46,7 +46,7 @@ pub(super) fn read(
         let kind = match written {
             Some(kind) => kind?,
             None if has_numbers || host == Some(Host::Kubernetes) => {
-                report.note(&type_path, "is not written: target_utilization, as on Kubernetes");
+                report.note(&type_path, "is not written; target_utilization is taken, as on Kubernetes");
                 Kind::TargetUtilization
             }
             None => Kind::Default,

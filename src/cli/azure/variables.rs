@@ -1,5 +1,7 @@
 //! `environment_variables`, and the references to secrets in them.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::{Value, json};
 
 use super::reading::{Field, Report};
@@ -19,17 +21,30 @@ pub(super) fn read(field: Field<'_>, is_answer: bool, report: &mut Report) -> Va
     if entries.len() > MOST {
         report.refuse(&path, format!("has {} variables; at most {MOST} are possible", entries.len()));
     }
+    let mut secrets = Secrets::new();
     let variables = entries.into_iter().filter_map(|(name, field)| {
         if is_answer && OF_AZURE.contains(&name) {
             field.note(report, "is left out: Azure wrote it into its answer; instances get their own");
             return None;
         }
-        variable(name, field, report)
+        variable(name, field, &mut secrets, report)
     });
-    variables.collect()
+    let variables = variables.collect();
+    for (secret, keys) in secrets {
+        let files: Vec<String> = keys.iter().map(|key| format!("--from-file={key}=FILE")).collect();
+        let files = files.join(" ");
+        report.note(
+            &path,
+            format!("Secret {secret:?} is for you to make: kubectl create secret generic {secret} {files}"),
+        );
+    }
+    variables
 }
 
-fn variable(name: &str, field: Field<'_>, report: &mut Report) -> Option<Value> {
+/// The Secrets that variables come from, with their keys.
+type Secrets = BTreeMap<String, BTreeSet<String>>;
+
+fn variable(name: &str, field: Field<'_>, secrets: &mut Secrets, report: &mut Report) -> Option<Value> {
     let path = field.path().to_owned();
     let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
     let is_name = (1..=LONGEST_NAME).contains(&name.len())
@@ -55,13 +70,8 @@ fn variable(name: &str, field: Field<'_>, report: &mut Report) -> Option<Value> 
         return None;
     };
     let Place { secret, key } = place;
-    report.note(
-        &path,
-        format!(
-            "comes from key {key:?} of Secret {secret:?}, which you make with that content: kubectl create secret generic {secret} \
-             --from-file={key}=FILE"
-        ),
-    );
+    report.note(&path, format!("comes from key {key:?} of Secret {secret:?}"));
+    secrets.entry(secret.clone()).or_default().insert(key.clone());
     Some(json!({"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}))
 }
 
