@@ -5,9 +5,14 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use boon::{Compiler, Schemas};
+use kube::api::{Api, Patch, PatchParams, ValidationDirective};
+use kube::core::{DynamicObject, GroupVersionKind};
+use kube::discovery::ApiResource;
 use mooring_operator::cli::azure::{Conda, Context, Converted, ImageSource, Refusal, convert, is_azure};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
+
+use crate::place::Place;
 
 /// The folder that relative paths count from.
 const FOLDER: &str = "/home/me/prices/endpoints";
@@ -56,8 +61,8 @@ fn page(outcome: &Result<Converted, Vec<Refusal>>) -> String {
             return page;
         }
     };
-    let manifests = converted.endpoints.iter().map(|manifest| manifest.value());
-    let manifests = manifests.chain(converted.deployments.iter().map(|manifest| manifest.value()));
+    let manifests = converted.endpoints.iter().map(mooring_operator::cli::azure::Manifest::value);
+    let manifests = manifests.chain(converted.deployments.iter().map(mooring_operator::cli::azure::Manifest::value));
     for manifest in manifests {
         writeln!(page, "---\n{}", serde_saphyr::to_string(manifest).unwrap().trim_end()).unwrap();
     }
@@ -77,7 +82,7 @@ fn page(outcome: &Result<Converted, Vec<Refusal>>) -> String {
                 if let Conda::Text(text) = conda {
                     writeln!(page, "{}:\n{}", conda.file_name(), text.trim_end()).unwrap();
                 }
-                writeln!(page, "Dockerfile:\n{}", dockerfile.trim_end()).unwrap();
+                assert!(needs.refusal().why.ends_with(dockerfile.as_str()), "{dockerfile}");
             }
             ImageSource::Folder { folder, dockerfile } => writeln!(page, "{dockerfile} in {folder}").unwrap(),
         }
@@ -246,6 +251,38 @@ fn what_a_file_becomes_fits_the_definitions() {
     assert!(deployments.check(&wrong).is_err());
 }
 
+/// With its rules too, which no schema of JSON has.
+#[tokio::test]
+async fn the_api_server_takes_what_a_file_becomes() {
+    let place = Place::new("azure").await;
+    let assets = assets();
+    let mut parts =
+        vec![("a full endpoint".to_owned(), full_endpoint()), ("a full deployment".to_owned(), full_deployment())];
+    parts.extend(documents());
+    let mut taken = 0;
+    for (name, document) in parts {
+        let Ok(converted) = convert(&document, &context(&assets)) else { continue };
+        let endpoints = converted.endpoints.iter().map(mooring_operator::cli::azure::Manifest::value);
+        for manifest in endpoints.chain(converted.deployments.iter().map(mooring_operator::cli::azure::Manifest::value))
+        {
+            let types = manifest["kind"].as_str().unwrap();
+            let types = GroupVersionKind::gvk("mooring.dev", "v1alpha1", types);
+            let api: Api<DynamicObject> =
+                Api::namespaced_with(place.client.clone(), &place.namespace, &ApiResource::from_gvk(&types));
+            let parameters = PatchParams {
+                field_validation: Some(ValidationDirective::Strict),
+                ..PatchParams::apply("test").dry_run()
+            };
+            let object_name = manifest["metadata"]["name"].as_str().unwrap();
+            let answer = api.patch(object_name, &parameters, &Patch::Apply(manifest)).await;
+            answer.unwrap_or_else(|error| panic!("{name}: {error}\n{manifest:#}"));
+            taken += 1;
+        }
+    }
+    assert!(taken >= 25, "{taken} manifests");
+    place.done().await;
+}
+
 #[test]
 fn every_file_is_recognized() {
     for (name, document) in documents() {
@@ -389,10 +426,11 @@ fn subset(document: &Value, turns: &[bool], needed: &[&str]) -> Value {
     places(document, "", &mut all);
     let mut part = document.clone();
     for (place, keep) in all.iter().zip(turns.iter().cycle()) {
-        if !keep && !needed.contains(&place.as_str()) {
-            if let Some(smaller) = without(&part, place) {
-                part = smaller;
-            }
+        if !keep
+            && !needed.contains(&place.as_str())
+            && let Some(smaller) = without(&part, place)
+        {
+            part = smaller;
         }
     }
     part
@@ -477,7 +515,7 @@ proptest! {
             document.pointer_mut(parent).unwrap().as_object_mut().unwrap().insert(word.clone(), json!("x"));
             let assets = BTreeMap::new();
             let refusals = convert(&document, &context(&assets)).unwrap_err();
-            let field = format!("{}/{word}", parent).trim_start_matches('/').replace('/', ".");
+            let field = format!("{parent}/{word}").trim_start_matches('/').replace('/', ".");
             prop_assert!(
                 refusals.iter().any(|refusal| refusal.field == field && refusal.why.starts_with("unknown field")),
                 "{field}: {refusals:?}"

@@ -179,11 +179,7 @@ fn spec(
     if form == Form::Rest {
         metadata::of_template(fields, report);
     }
-    for key in metadata::READ_ONLY {
-        if let Some(field) = fields.take(key) {
-            metadata::read_only(field, report);
-        }
-    }
+    metadata::of_answer(fields, report);
     for (_, field) in fields.take_where(is_of_endpoints) {
         field.refuse(report, "belongs to the endpoint: write it into the endpoint's file");
     }

@@ -70,11 +70,7 @@ pub(super) fn read(root: Field<'_>, form: Form, context: &Context<'_>, report: &
         if form == Form::Rest {
             metadata::of_template(fields, report);
         }
-        for key in metadata::READ_ONLY {
-            if let Some(field) = fields.take(key) {
-                metadata::read_only(field, report);
-            }
-        }
+        metadata::of_answer(fields, report);
         let of_2021 = fields.take("deployments");
         for (_, field) in fields.take_where(is_of_deployments) {
             field.refuse(report, "belongs to a deployment: write it into a file of its own, with endpoint_name");

@@ -106,20 +106,38 @@ pub(super) fn properties(field: Field<'_>, report: &mut Report) {
 }
 
 /// What Azure writes into its answers and never reads.
-pub(super) const READ_ONLY: &[&str] = &[
+const READ_ONLY: &[&str] = &[
     "creation_context",
     "etag",
     "id",
-    "kind",
-    "location",
     "openapi_uri",
     "provisioning_errors",
     "provisioning_state",
-    "resource_group",
     "scoring_uri",
     "swagger_uri",
     "system_data",
 ];
+
+/// Where something is in Azure.
+const PLACES: &[(&str, &str)] = &[
+    ("kind", "is left out: managed and kubernetes are the same here"),
+    ("location", "is left out: instances run where the cluster is"),
+    ("resource_group", "is left out: here objects are in a namespace"),
+];
+
+/// Reads what Azure writes into its answers, and where something is in Azure.
+pub(super) fn of_answer(fields: &mut Fields<'_>, report: &mut Report) {
+    for key in READ_ONLY {
+        if let Some(field) = fields.take(key) {
+            read_only(field, report);
+        }
+    }
+    for (key, happens) in PLACES {
+        if let Some(field) = fields.take(key) {
+            field.note(report, *happens);
+        }
+    }
+}
 
 /// Reads what a template has around a resource of the REST interface.
 pub(super) fn of_template(fields: &mut Fields<'_>, report: &mut Report) {

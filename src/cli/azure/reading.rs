@@ -166,7 +166,7 @@ impl<'a> Field<'a> {
         };
         let found = number.filter(|number| range.contains(number));
         if found.is_none() {
-            let why = format!("is {}; it must be a whole number, {}", self.shown(), span(range));
+            let why = format!("is {}; it must be {}", self.shown(), span(range));
             self.refuse(report, why);
         }
         found
@@ -194,7 +194,7 @@ impl<'a> Field<'a> {
         };
         let found = text.parse().ok().and_then(count).filter(|number| range.contains(number));
         if found.is_none() {
-            let why = format!("is {text:?}; it must be a duration in whole {unit}, {}", span(range));
+            let why = format!("is {text:?}; it must be a duration of {} in {unit}", span(range));
             self.refuse(report, why);
         }
         found
@@ -353,7 +353,7 @@ fn join(path: &str, key: &str) -> String {
 
 fn span(range: &RangeInclusive<i64>) -> String {
     let (least, most) = (range.start(), range.end());
-    if least == most { least.to_string() } else { format!("from {least} to {most}") }
+    if least == most { least.to_string() } else { format!("a whole number from {least} to {most}") }
 }
 
 /// `scoringScript` → `scoring_script`; what is in snake case stays.

@@ -108,20 +108,20 @@ impl Reference<'_> {
 mod tests {
     use super::*;
 
-    fn asset<'a>(name: &'a str, version: Option<&'a str>, label: Option<&'a str>) -> Option<Target<'a>> {
-        Some(Target::Asset { name, version, label })
+    fn asset<'a>(name: &'a str, version: Option<&'a str>, label: Option<&'a str>) -> Target<'a> {
+        Target::Asset { name, version, label }
     }
 
     #[test]
     fn every_spelling_of_a_reference_has_its_name_and_version() {
         for (text, target) in [
-            ("azureml:iris:1", asset("iris", Some("1"), None)),
-            ("AzureML:iris@latest", asset("iris", None, Some("latest"))),
-            ("azureml:iris", asset("iris", None, None)),
-            ("azureml://registries/azureml/models/iris/versions/4", asset("iris", Some("4"), None)),
-            ("azureml://registries/r/environments/sk/labels/latest", asset("sk", None, Some("latest"))),
-            ("azureml:/subscriptions/s/workspaces/w/models/iris/versions/2", asset("iris", Some("2"), None)),
-            ("/subscriptions/s/workspaces/w/codes/0a/versions/1", asset("0a", Some("1"), None)),
+            ("azureml:iris:1", Some(asset("iris", Some("1"), None))),
+            ("AzureML:iris@latest", Some(asset("iris", None, Some("latest")))),
+            ("azureml:iris", Some(asset("iris", None, None))),
+            ("azureml://registries/azureml/models/iris/versions/4", Some(asset("iris", Some("4"), None))),
+            ("azureml://registries/r/environments/sk/labels/latest", Some(asset("sk", None, Some("latest")))),
+            ("azureml:/subscriptions/s/workspaces/w/models/iris/versions/2", Some(asset("iris", Some("2"), None))),
+            ("/subscriptions/s/workspaces/w/codes/0a/versions/1", Some(asset("0a", Some("1"), None))),
             ("azureml://datastores/d/paths/a/b", Some(Target::Datastore { name: "d", path: "a/b" })),
             (
                 "azureml://subscriptions/s/resourcegroups/g/workspaces/w/datastores/d/paths/a/",
