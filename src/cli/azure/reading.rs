@@ -194,7 +194,7 @@ impl<'a> Field<'a> {
         };
         let found = text.parse().ok().and_then(count).filter(|number| range.contains(number));
         if found.is_none() {
-            let why = format!("is {text:?}; it must be a duration of {} in {unit}", span(range));
+            let why = format!("is {text:?}; it must be a duration in {unit}, {}", span(range));
             self.refuse(report, why);
         }
         found
