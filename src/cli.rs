@@ -1,6 +1,8 @@
 //! The command line: endpoints and deployments as data on standard output, all talk on standard error.
 
 pub mod arguments;
+pub mod azure;
+mod code_map;
 pub mod command;
 mod connect;
 mod documents;

@@ -2,6 +2,7 @@
 
 pub mod catalogue;
 pub mod change;
+pub mod convert;
 pub mod deployment;
 pub mod doctor;
 pub mod endpoint;
@@ -14,6 +15,7 @@ use clap::{Args, Parser, Subcommand};
 use hyper::Uri;
 
 use catalogue::{Artifact, Explain, InstanceTypes, Quotas};
+use convert::Convert;
 use deployment::Deployment;
 use doctor::Doctor;
 use endpoint::Endpoint;
@@ -100,6 +102,11 @@ pub enum Command {
         after_help = "Examples:\n  mooring explain ERR_1200\n  mooring explain ImageNotFound\n  mooring explain 424"
     )]
     Explain(Explain),
+    /// Print what a file of az ml becomes; nothing is stored.
+    #[command(after_help = "Examples:
+  mooring convert -f endpoint.yml > iris.yaml
+  mooring convert -f blue.yml --image registry/iris:1 --asset azureml:iris:1=s3://models/iris/ | kubectl apply -f -")]
+    Convert(Convert),
     /// Look at everything that has to be right for an endpoint to serve, and print numbered findings.
     ///
     /// Nothing is stored: the webhook is tried with a dry run. Fails when a finding is `failed`.

@@ -9,9 +9,12 @@ use kube::{CustomResourceExt, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use super::arguments::change::FromAzure;
+use super::azure::{self, Context, LocalPath};
 use super::error::CliError;
-use super::{field, schema};
-use crate::api::deployment::OnlineDeployment;
+use super::{code_map, field, schema};
+use crate::api::artifact::ArtifactKind;
+use crate::api::deployment::{CodeSource, OnlineDeployment};
 use crate::api::endpoint::OnlineEndpoint;
 
 /// What a file holds, in the order in which it has to be stored.
@@ -23,6 +26,8 @@ pub(super) struct Documents {
     pub(super) secrets: Vec<Secret>,
     pub(super) endpoints: Vec<OnlineEndpoint>,
     pub(super) deployments: Vec<OnlineDeployment>,
+    /// All of them as they were written, without what is there by default.
+    pub(super) manifests: Vec<Value>,
 }
 
 /// The kind that `--set` speaks of.
@@ -32,10 +37,34 @@ pub(super) enum Subject {
     Deployment,
 }
 
-/// Reads the documents of a file, and sets fields of those that the command is about. `-` is standard input.
-pub(super) fn read(path: &Path, subject: Subject, fields: &[(String, String)]) -> Result<Documents, CliError> {
+/// What the command line says of a file.
+#[derive(Clone, Copy)]
+pub(super) struct Given<'a> {
+    /// The kind that `fields` are of.
+    pub(super) subject: Subject,
+    /// What `--set` says.
+    pub(super) fields: &'a [(String, String)],
+    /// The endpoint's name, which outranks that of the file.
+    pub(super) endpoint: Option<&'a str>,
+    /// The deployment's name, which outranks that of the file.
+    pub(super) deployment: Option<&'a str>,
+    /// What a file of Azure ML is read with.
+    pub(super) azure: &'a FromAzure,
+}
+
+/// Reads the documents of a file, ours or those of `az ml`, and sets fields of those that the command is about. `-` is
+/// standard input. What is otherwise than a file of `az ml` says is told.
+pub(super) fn read(path: &Path, given: Given<'_>) -> Result<Documents, CliError> {
     let (name, text) = text_of(path)?;
-    parse(&text, subject, fields).map_err(|problems| CliError::File { file: name, problems: problems.join("\n  ") })
+    let absolute = if path.as_os_str() == "-" {
+        std::env::current_dir().map(|folder| folder.join("-"))
+    } else {
+        std::path::absolute(path)
+    };
+    let absolute = absolute.map_err(|source| CliError::Read { path: name.clone(), flag: "--file", source })?;
+    let folder = absolute.parent().unwrap_or(&absolute);
+    parse(&text, &folder.to_string_lossy(), given)
+        .map_err(|problems| CliError::File { file: name, problems: problems.join("\n  ") })
 }
 
 fn text_of(path: &Path) -> Result<(String, String), CliError> {
@@ -51,7 +80,7 @@ fn text_of(path: &Path) -> Result<(String, String), CliError> {
     }
 }
 
-fn parse(text: &str, subject: Subject, fields: &[(String, String)]) -> Result<Documents, Vec<String>> {
+fn parse(text: &str, folder: &str, given: Given<'_>) -> Result<Documents, Vec<String>> {
     let values: Vec<Value> =
         serde_saphyr::from_multiple(text).map_err(|error| vec![format!("it is no YAML: {error}")])?;
     let mut documents = Documents::default();
@@ -59,7 +88,7 @@ fn parse(text: &str, subject: Subject, fields: &[(String, String)]) -> Result<Do
     let values = values.into_iter().flat_map(items).filter(|value| !value.is_null());
     for (index, value) in values.enumerate() {
         let number = index + 1;
-        if let Err(more) = documents.add(value, subject, fields) {
+        if let Err(more) = documents.add(value, folder, given) {
             problems.extend(more.into_iter().map(|problem| format!("document {number}: {problem}")));
         }
     }
@@ -80,19 +109,33 @@ fn items(value: Value) -> Vec<Value> {
 }
 
 impl Documents {
-    fn add(&mut self, value: Value, subject: Subject, fields: &[(String, String)]) -> Result<(), Vec<String>> {
+    fn add(&mut self, value: Value, folder: &str, given: Given<'_>) -> Result<(), Vec<String>> {
+        if azure::is_azure(&value) {
+            return self.add_azure(&value, folder, given);
+        }
+        let Given { subject, fields, .. } = given;
         let text = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
         let (version, kind) = (text("apiVersion"), text("kind"));
         match (version.as_str(), kind.as_str()) {
-            ("v1", "ConfigMap") => self.config_maps.push(typed(value).map_err(|problem| vec![problem])?),
-            ("v1", "Secret") => self.secrets.push(typed(value).map_err(|problem| vec![problem])?),
+            ("v1", "ConfigMap") => {
+                self.config_maps.push(typed(value.clone()).map_err(|problem| vec![problem])?);
+                self.manifests.push(value);
+            }
+            ("v1", "Secret") => {
+                self.secrets.push(typed(value.clone()).map_err(|problem| vec![problem])?);
+                self.manifests.push(value);
+            }
             (version, "OnlineEndpoint") if version == OnlineEndpoint::api_version(&()) => {
                 let fields = if subject == Subject::Endpoint { fields } else { &[] };
-                self.endpoints.push(ours(value, &OnlineEndpoint::crd(), fields)?);
+                let manifest = checked(value, &OnlineEndpoint::crd(), fields)?;
+                self.endpoints.push(typed(manifest.clone()).map_err(|problem| vec![problem])?);
+                self.manifests.push(manifest);
             }
             (version, "OnlineDeployment") if version == OnlineDeployment::api_version(&()) => {
                 let fields = if subject == Subject::Deployment { fields } else { &[] };
-                self.deployments.push(ours(value, &OnlineDeployment::crd(), fields)?);
+                let manifest = checked(value, &OnlineDeployment::crd(), fields)?;
+                self.deployments.push(typed(manifest.clone()).map_err(|problem| vec![problem])?);
+                self.manifests.push(manifest);
             }
             ("", "") => return Err(vec!["it has neither apiVersion nor kind".to_owned()]),
             _ => {
@@ -105,30 +148,94 @@ impl Documents {
     }
 }
 
-/// One of our objects, with some fields set.
-fn ours<K>(
+impl Documents {
+    /// A document of `az ml`, converted.
+    fn add_azure(&mut self, value: &Value, folder: &str, given: Given<'_>) -> Result<(), Vec<String>> {
+        let context = Context {
+            folder,
+            endpoint: given.endpoint,
+            deployment: given.deployment,
+            image: given.azure.image.as_deref(),
+            assets: &given.azure.asset.iter().cloned().collect(),
+        };
+        let mut converted = azure::convert(value, &context)
+            .map_err(|refusals| refusals.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        let mut problems: Vec<String> = converted.needs_image.iter().map(|needs| needs.refusal().to_string()).collect();
+        for local in &converted.local_paths {
+            let deployment = converted.deployments.iter_mut().find(|one| one.name() == local.deployment);
+            let Some(deployment) = deployment else { continue };
+            match config_map(local) {
+                Ok(made) => {
+                    let name = made.metadata.name.clone();
+                    let code = CodeSource { config_map_name: name, ..CodeSource::default() };
+                    deployment.set_code(code).map_err(|error| vec![error.to_string()])?;
+                    self.manifests.push(made_manifest(&made));
+                    self.config_maps.push(made);
+                }
+                Err(problem) => problems.push(format!("{}: {problem}", local.field)),
+            }
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        for note in &converted.notes {
+            eprintln!("note: {note}");
+        }
+        for manifest in converted.endpoints {
+            self.add(manifest.value().clone(), folder, given)?;
+        }
+        for manifest in converted.deployments {
+            self.add(manifest.value().clone(), folder, given)?;
+        }
+        Ok(())
+    }
+}
+
+fn made_manifest(config_map: &ConfigMap) -> Value {
+    let mut manifest = serde_json::json!({"apiVersion": "v1", "kind": "ConfigMap"});
+    // An object of texts only has a form in JSON.
+    if let (Some(manifest), Ok(Value::Object(rest))) = (manifest.as_object_mut(), serde_json::to_value(config_map)) {
+        manifest.extend(rest);
+    }
+    manifest
+}
+
+/// Code of this machine as an object of the cluster.
+fn config_map(local: &LocalPath) -> Result<ConfigMap, String> {
+    let path = Path::new(&local.path);
+    if !path.exists() {
+        return Err(format!("there is no {} on this machine", local.path));
+    }
+    match local.kind {
+        ArtifactKind::Code => code_map::of(&local.deployment, path).map_err(|why| {
+            format!("{why}; upload it, and name its place with --set codeConfiguration.code='{{uri: s3://…}}'")
+        }),
+        ArtifactKind::Model => Err(format!(
+            "{} is on this machine, where no cluster can fetch it; upload it, and write its place here, as s3://BUCKET/KEY, \
+             azure://ACCOUNT/CONTAINER/PATH or another uri",
+            local.path
+        )),
+    }
+}
+
+/// One of our objects with some fields set, which has no field that is not of its kind.
+fn checked(
     mut value: Value,
     definition: &CustomResourceDefinition,
     fields: &[(String, String)],
-) -> Result<K, Vec<String>>
-where
-    K: DeserializeOwned,
-{
+) -> Result<Value, Vec<String>> {
+    let Some(object) = value.as_object_mut() else { return Err(vec!["it is no map".to_owned()]) };
     // What the cluster says of it is not the user's.
-    if let Some(object) = value.as_object_mut() {
-        object.remove("status");
+    object.remove("status");
+    let spec = object.entry("spec").or_insert_with(|| Value::Object(Map::new()));
+    if let Some(schema) = schema::of_spec(definition) {
+        field::set(spec, schema, fields).map_err(|problem| vec![problem])?;
+        let strangers = schema::strangers(schema, spec, "spec");
+        if !strangers.is_empty() {
+            return Err(strangers);
+        }
     }
-    let Some(schema) = schema::of_spec(definition) else { return typed(value).map_err(|problem| vec![problem]) };
-    let spec = value
-        .as_object_mut()
-        .map(|object| object.entry("spec").or_insert_with(|| Value::Object(Map::new())))
-        .ok_or_else(|| vec!["it is no map".to_owned()])?;
-    field::set(spec, schema, fields).map_err(|problem| vec![problem])?;
-    let strangers = schema::strangers(schema, spec, "spec");
-    if !strangers.is_empty() {
-        return Err(strangers);
-    }
-    typed(value).map_err(|problem| vec![problem])
+    Ok(value)
 }
 
 /// A document as what it says it is.
@@ -196,12 +303,15 @@ items:
     #[test]
     fn every_document_is_found_and_fields_are_set_of_the_kind_that_is_spoken_of() {
         let fields = [("instance_count".to_owned(), "2".to_owned())];
-        let found = parse(FILE, Subject::Deployment, &fields).unwrap();
+        let azure = FromAzure::default();
+        let of = |subject, fields| Given { subject, fields, endpoint: None, deployment: None, azure: &azure };
+        let found = parse(FILE, "/", of(Subject::Deployment, &fields)).unwrap();
         assert_eq!(found.config_maps.len(), 1);
         assert_eq!(found.endpoints[0].name_any(), "iris");
         assert_eq!(found.deployments[0].spec.instance_count, 2);
         assert!(
-            parse(FILE, Subject::Endpoint, &fields).unwrap_err()[0].starts_with("document 2: --set instance_count: ")
+            parse(FILE, "/", of(Subject::Endpoint, &fields)).unwrap_err()[0]
+                .starts_with("document 2: --set instance_count: ")
         );
     }
 
@@ -211,7 +321,18 @@ items:
                     spec: {trafic: {}, limts: {}}\n---\napiVersion: mooring.dev/v1alpha1\nkind: OnlineDeployment\nmetadata: {name: a}\n\
                     spec: {endpointName: a, environment: {image: i}, instanceCount: many}\n";
         assert_eq!(
-            parse(file, Subject::Endpoint, &[]).unwrap_err(),
+            parse(
+                file,
+                "/",
+                Given {
+                    subject: Subject::Endpoint,
+                    fields: &[],
+                    endpoint: None,
+                    deployment: None,
+                    azure: &FromAzure::default()
+                }
+            )
+            .unwrap_err(),
             [
                 "document 1: Pod of v1 is none of OnlineEndpoint, OnlineDeployment, ConfigMap and Secret; use `kubectl apply` for it",
                 "document 2: it has neither apiVersion nor kind",

@@ -5,6 +5,17 @@ use clap::Args;
 use super::assignment;
 use super::output::Output;
 
+/// What a file of Azure ML is read with.
+#[derive(Args, Clone, Debug, Default)]
+pub struct FromAzure {
+    /// Image in place of a file's `environment`, for files of az ml.
+    #[arg(long, value_name = "IMAGE", requires = "file")]
+    pub image: Option<String>,
+    /// What a reference to an Azure ML workspace stands for, as in azureml:iris:1=s3://models/iris/; may be repeated.
+    #[arg(long, value_name = "REFERENCE=URI", value_parser = assignment, requires = "file")]
+    pub asset: Vec<(String, String)>,
+}
+
 /// What differs from the file.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Change {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 
 use super::assignment;
-use super::change::{Change, Printing, Waiting};
+use super::change::{Change, FromAzure, Printing, Waiting};
 use super::output::Output;
 
 /// Verbs of a deployment.
@@ -70,6 +70,9 @@ pub struct CreateDeployment {
     /// What differs from the file.
     #[command(flatten)]
     pub change: Change,
+    /// What a file of Azure ML is read with.
+    #[command(flatten)]
+    pub azure: FromAzure,
     /// Whether the end is waited for.
     #[command(flatten)]
     pub waiting: Waiting,
@@ -95,6 +98,9 @@ pub struct UpdateDeployment {
     /// One field, as in instanceCount=3; may be repeated. Azure's spellings are understood.
     #[arg(long, value_name = "FIELD=VALUE", value_parser = assignment, group = "what")]
     pub set: Vec<(String, String)>,
+    /// What a file of Azure ML is read with.
+    #[command(flatten)]
+    pub azure: FromAzure,
     /// Whether the end is waited for.
     #[command(flatten)]
     pub waiting: Waiting,

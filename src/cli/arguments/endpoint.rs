@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use hyper::Uri;
 
-use super::change::{Change, Printing, Waiting};
+use super::change::{Change, FromAzure, Printing, Waiting};
 use super::deployment::Logs;
 use super::output::{Document, Output};
 use super::{assignment, share, web_address};
@@ -83,6 +83,9 @@ pub struct CreateEndpoint {
     /// What differs from the file.
     #[command(flatten)]
     pub change: Change,
+    /// What a file of Azure ML is read with.
+    #[command(flatten)]
+    pub azure: FromAzure,
     /// Whether the end is waited for.
     #[command(flatten)]
     pub waiting: Waiting,
@@ -120,6 +123,9 @@ pub struct UpdateEndpoint {
     /// One field, as in limits.requestsPerSecond=500; may be repeated. Azure's spellings are understood.
     #[arg(long, value_name = "FIELD=VALUE", value_parser = assignment, group = "what")]
     pub set: Vec<(String, String)>,
+    /// What a file of Azure ML is read with.
+    #[command(flatten)]
+    pub azure: FromAzure,
     /// Whether the end is waited for.
     #[command(flatten)]
     pub waiting: Waiting,

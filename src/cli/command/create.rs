@@ -8,13 +8,22 @@ use crate::api::endpoint::{self, OnlineEndpoint};
 use crate::cli::arguments::deployment::CreateDeployment;
 use crate::cli::arguments::endpoint::{AuthMode, CreateEndpoint};
 use crate::cli::connect::Connection;
-use crate::cli::documents::{self, Documents, Subject, deployment_name, name_deployment};
+use crate::cli::documents::{self, Documents, Given, Subject, deployment_name, name_deployment};
 use crate::cli::{CliError, field, schema};
 
 /// An endpoint, and whatever its file holds beside it.
 pub(super) async fn endpoint(connection: &Connection, asked: &CreateEndpoint) -> Result<(), CliError> {
     let mut found = match &asked.file {
-        Some(file) => documents::read(file, Subject::Endpoint, &asked.change.set)?,
+        Some(file) => documents::read(
+            file,
+            Given {
+                subject: Subject::Endpoint,
+                fields: &asked.change.set,
+                endpoint: asked.name.as_deref(),
+                deployment: None,
+                azure: &asked.azure,
+            },
+        )?,
         None => Documents { endpoints: vec![named(asked)?], ..Documents::default() },
     };
     let [object] = found.endpoints.as_slice() else {
@@ -71,7 +80,14 @@ fn named(asked: &CreateEndpoint) -> Result<OnlineEndpoint, CliError> {
 
 /// One deployment.
 pub(super) async fn deployment(connection: &Connection, asked: &CreateDeployment) -> Result<(), CliError> {
-    let mut found = documents::read(&asked.file, Subject::Deployment, &asked.change.set)?;
+    let given = Given {
+        subject: Subject::Deployment,
+        fields: &asked.change.set,
+        endpoint: asked.endpoint_name.as_deref(),
+        deployment: asked.name.as_deref(),
+        azure: &asked.azure,
+    };
+    let mut found = documents::read(&asked.file, given)?;
     let object = one(&mut found, asked.endpoint_name.as_deref(), asked.name.as_deref())?;
     // An operator would wait for the endpoint, and so would the user, in vain.
     connection.endpoint(&object.spec.endpoint_name).await?;

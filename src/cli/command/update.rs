@@ -11,11 +11,18 @@ use crate::api::endpoint::OnlineEndpoint;
 use crate::cli::arguments::deployment::UpdateDeployment;
 use crate::cli::arguments::endpoint::UpdateEndpoint;
 use crate::cli::connect::Connection;
-use crate::cli::documents::{self, Subject};
+use crate::cli::documents::{self, Given, Subject};
 use crate::cli::{CliError, field, schema};
 
 pub(super) async fn endpoint(connection: &Connection, asked: &UpdateEndpoint) -> Result<(), CliError> {
-    let file = asked.file.as_ref().map(|file| documents::read(file, Subject::Endpoint, &asked.set)).transpose()?;
+    let given = Given {
+        subject: Subject::Endpoint,
+        fields: &asked.set,
+        endpoint: asked.name.as_deref(),
+        deployment: None,
+        azure: &asked.azure,
+    };
+    let file = asked.file.as_ref().map(|file| documents::read(file, given)).transpose()?;
     let of_file = match file.as_ref().map(|found| found.endpoints.as_slice()) {
         None => None,
         Some([object]) => Some(object),
@@ -56,7 +63,14 @@ pub(super) async fn deployment(connection: &Connection, asked: &UpdateDeployment
     let (endpoint, name) = (asked.endpoint_name.as_deref(), asked.name.as_deref());
     let new = match &asked.file {
         Some(file) => {
-            let mut found = documents::read(file, Subject::Deployment, &asked.set)?;
+            let given = Given {
+                subject: Subject::Deployment,
+                fields: &asked.set,
+                endpoint,
+                deployment: name,
+                azure: &asked.azure,
+            };
+            let mut found = documents::read(file, given)?;
             let object = create::one(&mut found, endpoint, name)?;
             create::beside(connection, &found).await?;
             Some(object)

@@ -1,0 +1,77 @@
+//! A resource as it is applied: with the fields that the document has, and no others.
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::api::deployment::{CodeSource, OnlineDeployment};
+
+/// A resource. [`Manifest::value`] has the fields that the document has, so that whoever applies it owns no others and
+/// the defaults stay those of the schema; [`Manifest::object`] is the same with its defaults.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Manifest<T> {
+    value: Value,
+    object: T,
+}
+
+impl<T: DeserializeOwned> Manifest<T> {
+    /// Reads a manifest that was put together.
+    ///
+    /// # Errors
+    /// When it is not of the resource's form.
+    pub(super) fn new(value: Value) -> Result<Self, serde_json::Error> {
+        let object = serde_json::from_value(value.clone())?;
+        Ok(Self { value, object })
+    }
+
+    /// What is applied.
+    #[must_use]
+    pub fn value(&self) -> &Value {
+        &self.value
+    }
+
+    /// The resource with its defaults.
+    #[must_use]
+    pub fn object(&self) -> &T {
+        &self.object
+    }
+
+    /// Its `metadata.name`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.value.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default()
+    }
+}
+
+impl Manifest<OnlineDeployment> {
+    /// Puts the image that was built in its place.
+    pub fn set_image(&mut self, image: &str) {
+        image.clone_into(&mut self.object.spec.environment.image);
+        self.replace("/spec/environment/image", Value::from(image));
+    }
+
+    /// Puts the place that the model was brought to in its place. A deployment without a model stays so.
+    pub fn set_model_uri(&mut self, uri: &str) {
+        if let Some(model) = &mut self.object.spec.model {
+            uri.clone_into(&mut model.uri);
+        }
+        self.replace("/spec/model/uri", Value::from(uri));
+    }
+
+    /// Puts the place that the code was brought to in its place. A deployment without code stays so.
+    ///
+    /// # Errors
+    /// When the source has no form in JSON.
+    pub fn set_code(&mut self, code: CodeSource) -> Result<(), serde_json::Error> {
+        self.replace("/spec/codeConfiguration/code", serde_json::to_value(&code)?);
+        if let Some(configuration) = &mut self.object.spec.code_configuration {
+            configuration.code = code;
+        }
+        Ok(())
+    }
+
+    fn replace(&mut self, pointer: &str, with: Value) {
+        if let Some(place) = self.value.pointer_mut(pointer) {
+            *place = with;
+        }
+    }
+}
