@@ -14,4 +14,10 @@ mod redaction;
 mod rollout;
 mod sample;
 mod support;
+mod terminal;
 mod traffic;
+
+// The command line, run as its own tests run it.
+#[path = "../cli/program.rs"]
+mod program;
+use support::place;
