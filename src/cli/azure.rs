@@ -4,7 +4,8 @@
 //! there, and whether it is a file or a folder, the caller finds out.
 //!
 //! Every key of a document ends in one of three ways: it is converted, it is a [`Note`] that says what happens
-//! instead, or it is a [`Refusal`] that says what to write. [`reading`] makes sure of that: what nobody took is refused.
+//! instead, or it is a [`Refusal`] that says what to write. The module `reading` makes sure of that: what nobody took is
+//! refused.
 
 mod code;
 mod deployment;
