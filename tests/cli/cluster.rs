@@ -53,7 +53,7 @@ fn object(kind: &str, name: &str, rest: &Value) -> Value {
     object
 }
 
-async fn patch<K>(api: &kube::Api<K>, kind: &str, name: &str, status: Value)
+pub async fn patch<K>(api: &kube::Api<K>, kind: &str, name: &str, status: Value)
 where
     K: Clone + std::fmt::Debug + serde::de::DeserializeOwned,
 {

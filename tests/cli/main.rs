@@ -9,6 +9,7 @@ mod help;
 mod program;
 #[cfg(feature = "gateway")]
 mod scoring;
+mod verbs;
 
 #[path = "../support/place.rs"]
 mod place;
