@@ -354,12 +354,12 @@ items:
             name_deployment(&mut deployment, endpoint, name)
                 .map(|()| (deployment.name_any(), deployment_name(&deployment)))
         };
-        let names = |object: &str, name: &str| Ok((object.to_owned(), name.to_owned()));
-        assert_eq!(named(Some("mine"), Some("blue"), None, None), names("mine", "blue"));
-        assert_eq!(named(Some("mine"), Some("blue"), None, Some("Green")), names("iris-green", "Green"));
-        assert_eq!(named(Some("mine"), Some("blue"), Some("rose"), None), names("rose-blue", "blue"));
-        assert_eq!(named(None, Some("blue"), None, None), names("iris-blue", "blue"));
-        assert_eq!(named(Some("mine"), None, None, None), names("mine", "mine"));
+        let both = |object: &str, name: &str| Ok((object.to_owned(), name.to_owned()));
+        assert_eq!(named(Some("mine"), Some("blue"), None, None), both("mine", "blue"));
+        assert_eq!(named(Some("mine"), Some("blue"), None, Some("Green")), both("iris-green", "Green"));
+        assert_eq!(named(Some("mine"), Some("blue"), Some("rose"), None), both("rose-blue", "blue"));
+        assert_eq!(named(None, Some("blue"), None, None), both("iris-blue", "blue"));
+        assert_eq!(named(Some("mine"), None, None, None), both("mine", "mine"));
         assert!(named(None, None, None, None).is_err());
     }
 }

@@ -2,6 +2,8 @@
 
 use std::io::Write;
 
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::ListParams;
 use mooring_operator::api::deployment::OnlineDeployment;
 use mooring_operator::api::endpoint::OnlineEndpoint;
 use serde_json::{Value, json};
@@ -68,7 +70,7 @@ async fn an_endpoint_lives_from_create_to_delete() {
         "2/2 instances",
     );
     let pods = || async {
-        let all = place.api::<k8s_openapi::api::core::v1::Pod>().list(&Default::default()).await.unwrap();
+        let all = place.api::<Pod>().list(&ListParams::default()).await.unwrap();
         all.into_iter().filter_map(|pod| pod.metadata.uid).collect::<Vec<_>>()
     };
     let before = pods().await;
