@@ -1,5 +1,6 @@
 //! The command line: endpoints and deployments as data on standard output, all talk on standard error.
 
+mod alike;
 pub mod arguments;
 pub mod azure;
 mod code_map;
@@ -10,6 +11,7 @@ mod error;
 mod face;
 mod field;
 mod follow;
+mod input;
 mod print;
 mod schema;
 mod table;

@@ -539,6 +539,14 @@ impl Default for Rollout {
     }
 }
 
+impl OnlineDeployment {
+    /// The name in its endpoint, which traffic and the pin header use.
+    #[must_use]
+    pub fn deployment_name(&self) -> &str {
+        self.spec.deployment_name.as_deref().or(self.metadata.name.as_deref()).unwrap_or_default()
+    }
+}
+
 /// What the operator has made of an `OnlineDeployment`.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]

@@ -20,7 +20,7 @@ use clap::CommandFactory;
 use kube::api::ListParams;
 
 use super::arguments::catalogue::{InstanceTypes, Quotas};
-use super::arguments::change::{Printing, Waiting};
+use super::arguments::change::Ending;
 use super::arguments::deployment::{Deployment, DeploymentName, Rollout};
 use super::arguments::endpoint::Endpoint;
 use super::arguments::{Arguments, Command};
@@ -92,11 +92,7 @@ async fn deployment(connection: &Connection, verb: Deployment) -> Result<(), Cli
             };
             print::objects(list.output, deployments)
         }
-        Deployment::Show(show) => {
-            let name = &show.deployment;
-            let deployment = connection.deployment(name.endpoint_name.as_deref(), &name.name).await?;
-            print::object(show.output, deployment)
-        }
+        Deployment::Show(show) => print::object(show.output, connection.named(&show.deployment).await?),
         Deployment::Scale(asked) => rollout::scale(connection, &asked).await,
         Deployment::Restart(asked) => rollout::restart(connection, &asked).await,
         Deployment::Rollout(Rollout::Status(asked)) => rollout::status(connection, &asked).await,
@@ -104,7 +100,7 @@ async fn deployment(connection: &Connection, verb: Deployment) -> Result<(), Cli
     }
 }
 
-impl Printing {
+impl Ending {
     /// Prints what came of a change, when that is wanted.
     fn print<K>(self, object: K) -> Result<(), CliError>
     where
@@ -115,21 +111,13 @@ impl Printing {
 }
 
 /// How a change of an endpoint ends: waited for, and printed.
-async fn ended(
-    connection: &Connection,
-    object: OnlineEndpoint,
-    waiting: Waiting,
-    printing: Printing,
-) -> Result<(), CliError> {
-    let object = if waiting.no_wait { object } else { follow::endpoint(connection, &object).await? };
-    printing.print(object)
+async fn ended(connection: &Connection, object: OnlineEndpoint, ending: Ending) -> Result<(), CliError> {
+    let object = if ending.waiting.no_wait { object } else { follow::endpoint(connection, &object).await? };
+    ending.print(object)
 }
 
-/// How a change of a deployment ends: waited for.
-async fn ended_deployment(
-    connection: &Connection,
-    object: OnlineDeployment,
-    waiting: Waiting,
-) -> Result<OnlineDeployment, CliError> {
-    if waiting.no_wait { Ok(object) } else { follow::deployment(connection, &object).await }
+/// How a change of a deployment ends: waited for, and printed.
+async fn ended_deployment(connection: &Connection, object: OnlineDeployment, ending: Ending) -> Result<(), CliError> {
+    let object = if ending.waiting.no_wait { object } else { follow::deployment(connection, &object).await? };
+    ending.print(object)
 }

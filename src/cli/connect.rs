@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use super::CliError;
 use super::arguments::Cluster;
+use super::arguments::deployment::DeploymentName;
 use super::error::Cause;
 use crate::api::deployment::OnlineDeployment;
 use crate::api::endpoint::OnlineEndpoint;
@@ -130,18 +131,16 @@ impl Connection {
         }
     }
 
-    /// Stores an object whether it is there or not, without a word where other programs own its fields.
+    /// Stores an object of Kubernetes' own, which names its kind, whether it is there or not, without a word where other
+    /// programs own its fields.
     pub(super) async fn apply<K>(&self, object: &K) -> Result<(), CliError>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Serialize,
     {
         let name = object.meta().name.clone().unwrap_or_default();
         let act = format!("applying {} {name:?} in namespace {:?}", K::kind(&()), self.namespace);
-        let mut document = serde_json::to_value(object).map_err(|error| CliError::Form(error.into()))?;
-        document["apiVersion"] = Value::String(K::api_version(&()).into_owned());
-        document["kind"] = Value::String(K::kind(&()).into_owned());
         let parameters = PatchParams::apply(FIELD_MANAGER).force();
-        self.ask(act, self.api::<K>().patch(&name, &parameters, &Patch::Apply(&document))).await.map(drop)
+        self.ask(act, self.api::<K>().patch(&name, &parameters, &Patch::Apply(object))).await.map(drop)
     }
 
     /// Changes an object as it is now, as often as somebody else's change comes in between.
@@ -198,11 +197,20 @@ impl Connection {
         Ok(all)
     }
 
+    /// The deployment that the arguments name.
+    pub(super) async fn named(&self, deployment: &DeploymentName) -> Result<OnlineDeployment, CliError> {
+        self.deployment(deployment.endpoint_name.as_deref(), &deployment.name).await
+    }
+
     /// A deployment by its name in an endpoint, or by the name of its object.
     pub(super) async fn deployment(&self, endpoint: Option<&str>, name: &str) -> Result<OnlineDeployment, CliError> {
         let found = match endpoint {
             None => self.get(name).await?,
-            Some(endpoint) => self.deployments_of(endpoint).await?.into_iter().find(|one| is_named(one, name)),
+            Some(endpoint) => self
+                .deployments_of(endpoint)
+                .await?
+                .into_iter()
+                .find(|one| one.deployment_name().eq_ignore_ascii_case(name)),
         };
         found.ok_or_else(|| CliError::NotFound {
             kind: "deployment",
@@ -223,12 +231,6 @@ impl Connection {
             answer => answer.map(Some),
         }
     }
-}
-
-/// Whether this is the name of the deployment in its endpoint: upper and lower case are the same.
-fn is_named(deployment: &OnlineDeployment, name: &str) -> bool {
-    let object = deployment.metadata.name.as_deref().unwrap_or_default();
-    deployment.spec.deployment_name.as_deref().unwrap_or(object).eq_ignore_ascii_case(name)
 }
 
 fn is_not_found(status: &Status) -> bool {

@@ -1,18 +1,17 @@
 //! Files with resources, as `kubectl apply -f` takes them.
 
-use std::io::Read;
 use std::path::Path;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::{CustomResourceExt, Resource, ResourceExt};
+use kube::{CustomResourceExt, Resource};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::arguments::change::FromAzure;
 use super::azure::{self, Context, LocalPath};
 use super::error::CliError;
-use super::{code_map, field, schema};
+use super::{code_map, field, input, schema};
 use crate::api::artifact::ArtifactKind;
 use crate::api::deployment::{CodeSource, OnlineDeployment};
 use crate::api::endpoint::OnlineEndpoint;
@@ -52,10 +51,22 @@ pub(super) struct Given<'a> {
     pub(super) azure: &'a FromAzure,
 }
 
+/// Reads a file that is about deployments, as [`read`].
+pub(super) fn read_deployments(
+    path: &Path,
+    (endpoint, deployment): (Option<&str>, Option<&str>),
+    fields: &[(String, String)],
+    azure: &FromAzure,
+) -> Result<Documents, CliError> {
+    read(path, Given { subject: Subject::Deployment, fields, endpoint, deployment, azure })
+}
+
 /// Reads the documents of a file, ours or those of `az ml`, and sets fields of those that the command is about. `-` is
 /// standard input. What is otherwise than a file of `az ml` says is told.
 pub(super) fn read(path: &Path, given: Given<'_>) -> Result<Documents, CliError> {
-    let (name, text) = text_of(path)?;
+    let (name, bytes) = input::read(path, "--file")?;
+    let unusable = |problems: String| CliError::File { file: name.clone(), problems };
+    let text = String::from_utf8(bytes).map_err(|error| unusable(format!("it is no text: {error}")))?;
     let absolute = if path.as_os_str() == "-" {
         std::env::current_dir().map(|folder| folder.join("-"))
     } else {
@@ -63,21 +74,7 @@ pub(super) fn read(path: &Path, given: Given<'_>) -> Result<Documents, CliError>
     };
     let absolute = absolute.map_err(|source| CliError::Read { path: name.clone(), flag: "--file", source })?;
     let folder = absolute.parent().unwrap_or(&absolute);
-    parse(&text, &folder.to_string_lossy(), given)
-        .map_err(|problems| CliError::File { file: name, problems: problems.join("\n  ") })
-}
-
-fn text_of(path: &Path) -> Result<(String, String), CliError> {
-    let (name, read) = if path.as_os_str() == "-" {
-        let mut text = String::new();
-        ("standard input".to_owned(), std::io::stdin().read_to_string(&mut text).map(|_| text))
-    } else {
-        (path.display().to_string(), std::fs::read_to_string(path))
-    };
-    match read {
-        Ok(text) => Ok((name, text)),
-        Err(source) => Err(CliError::Read { path: name, flag: "--file", source }),
-    }
+    parse(&text, &folder.to_string_lossy(), given).map_err(|problems| unusable(problems.join("\n  ")))
 }
 
 fn parse(text: &str, folder: &str, given: Given<'_>) -> Result<Documents, Vec<String>> {
@@ -169,7 +166,7 @@ impl Documents {
                     let name = made.metadata.name.clone();
                     let code = CodeSource { config_map_name: name, ..CodeSource::default() };
                     deployment.set_code(code).map_err(|error| vec![error.to_string()])?;
-                    self.manifests.push(made_manifest(&made));
+                    self.manifests.push(serde_json::to_value(&made).map_err(|error| vec![error.to_string()])?);
                     self.config_maps.push(made);
                 }
                 Err(problem) => problems.push(format!("{}: {problem}", local.field)),
@@ -189,15 +186,6 @@ impl Documents {
         }
         Ok(())
     }
-}
-
-fn made_manifest(config_map: &ConfigMap) -> Value {
-    let mut manifest = serde_json::json!({"apiVersion": "v1", "kind": "ConfigMap"});
-    // An object of texts only has a form in JSON.
-    if let (Some(manifest), Ok(Value::Object(rest))) = (manifest.as_object_mut(), serde_json::to_value(config_map)) {
-        manifest.extend(rest);
-    }
-    manifest
 }
 
 /// Code of this machine as an object of the cluster.
@@ -228,14 +216,25 @@ fn checked(
     // What the cluster says of it is not the user's.
     object.remove("status");
     let spec = object.entry("spec").or_insert_with(|| Value::Object(Map::new()));
-    if let Some(schema) = schema::of_spec(definition) {
-        field::set(spec, schema, fields).map_err(|problem| vec![problem])?;
-        let strangers = schema::strangers(schema, spec, "spec");
-        if !strangers.is_empty() {
-            return Err(strangers);
-        }
-    }
+    set(spec, definition, fields)?;
     Ok(value)
+}
+
+/// Sets fields of a spec, which has none in the end that are not of its kind.
+pub(super) fn set(
+    spec: &mut Value,
+    definition: &CustomResourceDefinition,
+    fields: &[(String, String)],
+) -> Result<(), Vec<String>> {
+    let Some(schema) = schema::of_spec(definition) else { return Ok(()) };
+    field::set(spec, schema, fields).map_err(|problem| vec![problem])?;
+    let strangers = schema::strangers(schema, spec, "spec");
+    if strangers.is_empty() { Ok(()) } else { Err(strangers) }
+}
+
+/// Problems of what was typed and not of a file.
+pub(super) fn usage(problems: &[String]) -> CliError {
+    CliError::Usage(problems.join("; "))
 }
 
 /// A document as what it says it is.
@@ -270,13 +269,10 @@ pub(super) fn name_deployment(
     }
 }
 
-/// The name of a deployment in its endpoint.
-pub(super) fn deployment_name(object: &OnlineDeployment) -> String {
-    object.spec.deployment_name.clone().unwrap_or_else(|| object.name_any())
-}
-
 #[cfg(test)]
 mod tests {
+    use kube::ResourceExt;
+
     use super::*;
 
     const FILE: &str = "
@@ -352,7 +348,7 @@ items:
             }))
             .unwrap();
             name_deployment(&mut deployment, endpoint, name)
-                .map(|()| (deployment.name_any(), deployment_name(&deployment)))
+                .map(|()| (deployment.name_any(), deployment.deployment_name().to_owned()))
         };
         let both = |object: &str, name: &str| Ok((object.to_owned(), name.to_owned()));
         assert_eq!(named(Some("mine"), Some("blue"), None, None), both("mine", "blue"));

@@ -7,6 +7,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::one_line;
 use crate::api::deployment::{DeploymentError, Download, OnlineDeployment, Phase, Phases};
+use crate::api::size::size;
 
 /// How often a spinner turns.
 const TURN: Duration = Duration::from_millis(120);
@@ -128,12 +129,8 @@ fn trouble(error: &DeploymentError) -> String {
     format!("{} {}: {}", error.code.as_str(), error.reason, one_line(&error.message))
 }
 
-/// `1.2 GiB of 4.0 GiB (30 %), 12 s left, 100 MiB/s`.
+/// `1.2 GiB of 4.0 GiB (30 %), 12 s left, 100.0 MiB/s`.
 fn amounts(download: &Download) -> String {
-    format!("{}, {}/s", download.summary, bytes(download.bytes_per_second))
-}
-
-/// An amount of bytes for people.
-pub(super) fn bytes(count: i64) -> String {
-    indicatif::BinaryBytes(u64::try_from(count).unwrap_or_default()).to_string()
+    let rate = size(u64::try_from(download.bytes_per_second).unwrap_or_default());
+    format!("{}, {rate}/s", download.summary)
 }

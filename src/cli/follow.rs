@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use super::connect::Connection;
 use super::error::CliError;
 use super::face::Face;
-use super::{documents, one_line};
+use super::one_line;
 use crate::api::condition;
 use crate::api::deployment::{DeploymentError, DeploymentState, OnlineDeployment};
 use crate::api::endpoint::{EndpointState, OnlineEndpoint};
@@ -65,7 +65,10 @@ where
         let events = match connection.ask(act, api.watch(&parameters, &version)).await {
             Ok(events) => events,
             Err(error @ CliError::Denied { .. }) => return Err(error),
-            Err(_) => continue,
+            Err(_) => {
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
         };
         let mut events = pin!(events);
         // However a watch ends: the next look tells how it is.
@@ -153,56 +156,49 @@ async fn follow_deployment(
     object: &OnlineDeployment,
     state: impl Fn(&OnlineDeployment) -> Option<DeploymentState>,
 ) -> Result<OnlineDeployment, CliError> {
-    let name = documents::deployment_name(object);
+    let name = object.deployment_name();
     let endpoint = &object.spec.endpoint_name;
     let come_back = format!("mooring deployment rollout status{} -e {endpoint} -n {name}", place(connection));
     let longest = u64::try_from(object.spec.rollout.provisioning_timeout_seconds).unwrap_or_default() + GRACE_SECONDS;
     let mut face = Face::new();
     let work = until::<OnlineDeployment, _>(connection, object.metadata.name.as_deref().unwrap_or_default(), |seen| {
         let Some(seen) = seen else {
-            return ControlFlow::Break(Err(CliError::Gone { kind: "deployment", name: name.clone() }));
+            return ControlFlow::Break(Err(CliError::Gone { kind: "deployment", name: name.to_owned() }));
         };
-        face.see(&name, seen);
+        face.see(name, seen);
         match state(seen) {
-            Some(DeploymentState::Succeeded) => ControlFlow::Break(Ok(seen.clone())),
-            Some(DeploymentState::Failed) => ControlFlow::Break(Err(failed(&name, seen))),
+            Some(last @ (DeploymentState::Succeeded | DeploymentState::Failed)) => {
+                ControlFlow::Break(Ok((last, seen.clone())))
+            }
             _ => ControlFlow::Continue(()),
         }
     });
     let what = format!("deployment {name:?} does not serve as asked");
     let end = patiently(connection, longest, &what, &come_back, work.boxed_local()).await;
     face.end();
-    match &end {
-        Ok(serving) => {
-            let ready = serving.status.as_ref().and_then(|status| status.ready.clone()).unwrap_or_default();
-            eprintln!("deployment {name:?} of endpoint {endpoint:?} serves as asked, with {ready} instances");
-        }
-        Err(CliError::Failed { .. }) => tell_failure(connection, object).await,
-        Err(_) => {}
+    let (last, seen) = end?;
+    if last == DeploymentState::Failed {
+        return Err(failed(connection, &seen));
     }
-    end
+    let ready = seen.status.as_ref().and_then(|status| status.ready.clone()).unwrap_or_default();
+    eprintln!("deployment {name:?} of endpoint {endpoint:?} serves as asked, with {ready} instances");
+    Ok(seen)
 }
 
-fn failed(name: &str, seen: &OnlineDeployment) -> CliError {
-    let error = seen.status.as_ref().and_then(|status| status.error.as_ref());
-    let code = error.map(|error| format!(" with {} {}", error.code.as_str(), error.reason)).unwrap_or_default();
-    CliError::Failed { kind: "deployment", name: name.to_owned(), code }
-}
-
-/// The cause of a failure, the end of the log, and what to do now.
-async fn tell_failure(connection: &Connection, object: &OnlineDeployment) {
-    let Ok(Some(seen)) = connection.get::<OnlineDeployment>(&object.name_any()).await else { return };
+/// Tells the cause of a failure, the end of the log, and what to do now.
+fn failed(connection: &Connection, seen: &OnlineDeployment) -> CliError {
+    let (name, endpoint) = (seen.deployment_name(), &seen.spec.endpoint_name);
+    let failed = |code: String| CliError::Failed { kind: "deployment", name: name.to_owned(), code };
     let status = seen.status.clone().unwrap_or_default();
     let Some(error) = status.error else {
         let ready = status.conditions.iter().find(|one| one.type_ == condition::READY);
         eprintln!("{}", ready.map(|one| one_line(&one.message)).unwrap_or_default());
-        return;
+        return failed(String::new());
     };
     eprint!("{}", words(&error));
-    let name = documents::deployment_name(&seen);
     let container = error.container.as_deref().map(|container| format!(" -c {container}")).unwrap_or_default();
-    let endpoint = &seen.spec.endpoint_name;
     eprintln!("more: `mooring deployment get-logs{} -e {endpoint} -n {name}{container}`", place(connection));
+    failed(format!(" with {} {}", error.code.as_str(), error.reason))
 }
 
 /// What is wrong, where it shows, the end of the log and the next step, a line each.
@@ -223,7 +219,7 @@ fn words(error: &DeploymentError) -> String {
     format!("{text}next step: {}\n", error.next_step)
 }
 
-/// The namespace as an argument, where it is not the one that is taken anyway.
+/// The namespace as an argument.
 fn place(connection: &Connection) -> String {
     format!(" --namespace {}", connection.namespace)
 }

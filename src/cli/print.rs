@@ -44,9 +44,18 @@ pub(super) fn document<T: Serialize>(form: Document, document: &T) -> Result<(),
     }
 }
 
-/// Prints names, a line each.
-pub(super) fn names<'a>(names: impl Iterator<Item = &'a str>) -> Result<(), CliError> {
-    text(&names.flat_map(|name| [name, "\n"]).collect::<String>())
+/// Prints what is no object: a document, the `name` of each item, or the lines of `table`.
+pub(super) fn items<'a, T: Serialize>(
+    output: Output,
+    items: &'a [T],
+    name: impl Fn(&'a T) -> &'a str,
+    table: impl FnOnce() -> String,
+) -> Result<(), CliError> {
+    match (document_of(output), output) {
+        (Some(form), _) => document(form, &items),
+        (None, Output::Name) => text(&items.iter().flat_map(|item| [name(item), "\n"]).collect::<String>()),
+        (None, _) => text(&table()),
+    }
 }
 
 /// Prints a text as it is.

@@ -5,7 +5,9 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use serde_json::Value;
 
-/// How alike two names must be for one to be meant by the other, from 0 to 1.
+use super::alike;
+
+/// More alike than this, one name is meant by the other; from 0 to 1.
 const ALIKE: f64 = 0.75;
 
 /// The spellings of Azure ML that are no snake case of ours.
@@ -51,10 +53,9 @@ pub(super) fn strangers(schema: &JSONSchemaProps, value: &Value, path: &str) -> 
 
 /// Says that there is no such field, and which one may be meant.
 pub(super) fn stranger(schema: &JSONSchemaProps, name: &str, path: &str) -> String {
-    let names = schema.properties.iter().flatten().map(|(name, _)| name.as_str());
-    let near = names.map(|known| (strsim::jaro_winkler(&known.to_lowercase(), &name.to_lowercase()), known));
-    let near = near.filter(|(likeness, _)| *likeness >= ALIKE).max_by(|left, right| left.0.total_cmp(&right.0));
-    let meant = near.map(|(_, known)| format!("; did you mean {known:?}?")).unwrap_or_default();
+    let known = schema.properties.iter().flatten().map(|(name, _)| name.as_str());
+    let meant = alike::most(name, known, ALIKE);
+    let meant = meant.map(|known| format!("; did you mean {known:?}?")).unwrap_or_default();
     format!("{}: there is no such field{meant}", join(path, name))
 }
 

@@ -55,7 +55,7 @@ impl Listed for OnlineDeployment {
         vec![
             self.name_any(),
             self.spec.endpoint_name.clone(),
-            self.spec.deployment_name.clone().unwrap_or_else(|| self.name_any()),
+            self.deployment_name().to_owned(),
             status.provisioning_state.map(|state| format!("{state:?}")).unwrap_or_default(),
             status.ready.unwrap_or_default(),
             code,

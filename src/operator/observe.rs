@@ -344,16 +344,16 @@ impl Observer {
             object.0.as_ref().is_ok_and(|other| other.spec.endpoint_name == endpoint)
         };
         let objects = self.caches.deployments.select(namespace, of_this);
-        objects.iter().filter_map(|it| it.0.as_ref().ok().map(|it| validate::deployment_name(it).to_owned())).collect()
+        objects.iter().filter_map(|it| it.0.as_ref().ok().map(|it| it.deployment_name().to_owned())).collect()
     }
 
     /// The deployments of the name of `object` in its endpoint that can be read, perhaps with itself.
     pub(super) fn watched_namesakes(&self, namespace: &str, object: &OnlineDeployment) -> Vec<Arc<OnlineDeployment>> {
-        let name = validate::deployment_name(object);
+        let name = object.deployment_name();
         let is_namesake = |other: &Guarded<OnlineDeployment>| {
             other.0.as_ref().is_ok_and(|other| {
                 other.spec.endpoint_name == object.spec.endpoint_name
-                    && validate::deployment_name(other).eq_ignore_ascii_case(name)
+                    && other.deployment_name().eq_ignore_ascii_case(name)
             })
         };
         let objects = self.caches.deployments.select(namespace, is_namesake);

@@ -9,7 +9,7 @@ use super::endpoint::keys_secret_name;
 use super::quota::{self, Claims, DeploymentClaim, EndpointClaim, Quota};
 use super::seen::SeenKeys;
 use super::traffic::share;
-use super::validate::{self, Problem, deployment_name, is_older_namesake};
+use super::validate::{self, Problem, is_older_namesake};
 use crate::api::deployment::OnlineDeployment;
 use crate::api::endpoint::OnlineEndpoint;
 use crate::api::instance_type::InstanceTypeSpec;
@@ -126,7 +126,7 @@ pub fn endpoint(object: &OnlineEndpoint, before: Option<&OnlineEndpoint>, around
 #[must_use]
 pub fn deletion(object: &OnlineDeployment, around: &AroundDeployment) -> Option<Objection> {
     let endpoint = around.endpoint.as_deref().filter(|endpoint| endpoint.metadata.deletion_timestamp.is_none())?;
-    let name = deployment_name(object);
+    let name = object.deployment_name();
     let share = share(&endpoint.spec.traffic, name);
     // The traffic of two of one name is the older one's.
     if share == 0 || around.namesakes.iter().any(|other| is_older_namesake(other, object)) {
@@ -170,12 +170,12 @@ fn ratcheted(now: Vec<Objection>, before: &[Objection]) -> Verdict {
 }
 
 fn namesake(object: &OnlineDeployment, deployments: &[Arc<OnlineDeployment>]) -> Option<Objection> {
-    let name = deployment_name(object);
+    let name = object.deployment_name();
     let other = deployments.iter().find(|other| {
         other.metadata.name != object.metadata.name
             && other.metadata.deletion_timestamp.is_none()
             && other.spec.endpoint_name == object.spec.endpoint_name
-            && deployment_name(other).eq_ignore_ascii_case(name)
+            && other.deployment_name().eq_ignore_ascii_case(name)
     })?;
     let field = if object.spec.deployment_name.is_some() { "spec.deploymentName" } else { "metadata.name" };
     Some(Objection::new(

@@ -154,7 +154,7 @@ fn conflict(seen: &SeenDeployment) -> Option<String> {
     if let Some(rival) = &seen.rival {
         return Some(format!(
             "OnlineDeployment {rival:?} has the deploymentName {:?} in this endpoint already; choose another",
-            validate::deployment_name(&seen.object)
+            seen.object.deployment_name()
         ));
     }
     let foreign =

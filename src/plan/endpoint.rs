@@ -45,7 +45,7 @@ pub fn plan(now: Timestamp, config: &Config, seen: &SeenEndpoint, fresh: &FreshK
     let candidates: Vec<Candidate<'_>> = members
         .iter()
         .map(|member| {
-            let name = validate::deployment_name(&member.object);
+            let name = member.object.deployment_name();
             Candidate {
                 name,
                 can_serve: member.reachable_instances > 0,
@@ -141,7 +141,7 @@ fn members(seen: &SeenEndpoint) -> Vec<&SeenMember> {
         .filter(|member| member.object.metadata.deletion_timestamp.is_none())
         .filter(|member| !seen.deployments.iter().any(|other| is_rival(other, member)))
         .collect();
-    members.sort_by_key(|member| validate::deployment_name(&member.object).to_owned());
+    members.sort_by_key(|member| member.object.deployment_name().to_owned());
     members
 }
 

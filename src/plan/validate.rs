@@ -91,12 +91,6 @@ pub struct Problem {
     pub message: String,
 }
 
-/// The name that traffic and the pin header use.
-#[must_use]
-pub fn deployment_name(object: &OnlineDeployment) -> &str {
-    object.spec.deployment_name.as_deref().or(object.metadata.name.as_deref()).unwrap_or_default()
-}
-
 /// Ports and paths of a deployment's server.
 #[must_use]
 pub fn routes(spec: &OnlineDeploymentSpec) -> InferenceConfig {
@@ -379,6 +373,6 @@ pub fn is_older_namesake(other: &OnlineDeployment, object: &OnlineDeployment) ->
     other.metadata.uid != object.metadata.uid
         && other.metadata.deletion_timestamp.is_none()
         && other.spec.endpoint_name == object.spec.endpoint_name
-        && deployment_name(other).eq_ignore_ascii_case(deployment_name(object))
+        && other.deployment_name().eq_ignore_ascii_case(object.deployment_name())
         && age(other) < age(object)
 }

@@ -32,9 +32,12 @@ pub struct Waiting {
     pub no_wait: bool,
 }
 
-/// Whether the object is printed in the end.
+/// How a change ends.
 #[derive(Args, Clone, Copy, Debug, Default)]
-pub struct Printing {
+pub struct Ending {
+    /// Whether it is waited for.
+    #[command(flatten)]
+    pub waiting: Waiting,
     /// Print the object in the end, in this form; nothing without it.
     #[arg(short, long, value_enum)]
     pub output: Option<Output>,

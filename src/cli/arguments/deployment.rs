@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 
 use super::assignment;
-use super::change::{Change, FromAzure, Printing, Waiting};
+use super::change::{Change, Ending, FromAzure, Waiting};
 use super::output::Output;
 
 /// Verbs of a deployment.
@@ -73,12 +73,9 @@ pub struct CreateDeployment {
     /// What a file of Azure ML is read with.
     #[command(flatten)]
     pub azure: FromAzure,
-    /// Whether the end is waited for.
+    /// How it ends.
     #[command(flatten)]
-    pub waiting: Waiting,
-    /// Whether the object is printed in the end.
-    #[command(flatten)]
-    pub printing: Printing,
+    pub ending: Ending,
 }
 
 /// A change of a deployment.
@@ -101,12 +98,9 @@ pub struct UpdateDeployment {
     /// What a file of Azure ML is read with.
     #[command(flatten)]
     pub azure: FromAzure,
-    /// Whether the end is waited for.
+    /// How it ends.
     #[command(flatten)]
-    pub waiting: Waiting,
-    /// Whether the object is printed in the end.
-    #[command(flatten)]
-    pub printing: Printing,
+    pub ending: Ending,
 }
 
 /// The end of a deployment.
@@ -132,12 +126,9 @@ pub struct Scale {
     /// Instances.
     #[arg(short, long, visible_alias = "replicas", value_name = "NUMBER", value_parser = clap::value_parser!(i32).range(0..=50))]
     pub instance_count: i32,
-    /// Whether the end is waited for.
+    /// How it ends.
     #[command(flatten)]
-    pub waiting: Waiting,
-    /// Whether the object is printed in the end.
-    #[command(flatten)]
-    pub printing: Printing,
+    pub ending: Ending,
 }
 
 /// New instances.
@@ -146,12 +137,9 @@ pub struct Restart {
     /// The deployment.
     #[command(flatten)]
     pub deployment: DeploymentName,
-    /// Whether the end is waited for.
+    /// How it ends.
     #[command(flatten)]
-    pub waiting: Waiting,
-    /// Whether the object is printed in the end.
-    #[command(flatten)]
-    pub printing: Printing,
+    pub ending: Ending,
 }
 
 /// How a change goes.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use hyper::Uri;
 
-use super::change::{Change, FromAzure, Printing, Waiting};
+use super::change::{Change, Ending, FromAzure, Waiting};
 use super::deployment::Logs;
 use super::output::{Document, Output};
 use super::{assignment, share, web_address};
@@ -86,12 +86,9 @@ pub struct CreateEndpoint {
     /// What a file of Azure ML is read with.
     #[command(flatten)]
     pub azure: FromAzure,
-    /// Whether the end is waited for.
+    /// How it ends.
     #[command(flatten)]
-    pub waiting: Waiting,
-    /// Whether the object is printed in the end.
-    #[command(flatten)]
-    pub printing: Printing,
+    pub ending: Ending,
 }
 
 /// How callers prove who they are.
@@ -126,12 +123,9 @@ pub struct UpdateEndpoint {
     /// What a file of Azure ML is read with.
     #[command(flatten)]
     pub azure: FromAzure,
-    /// Whether the end is waited for.
+    /// How it ends.
     #[command(flatten)]
-    pub waiting: Waiting,
-    /// Whether the object is printed in the end.
-    #[command(flatten)]
-    pub printing: Printing,
+    pub ending: Ending,
 }
 
 /// The end of an endpoint.

@@ -9,6 +9,7 @@ use jiff::SignedDuration;
 use serde_json::{Map, Value};
 
 use super::{Note, Refusal};
+use crate::cli::alike;
 
 /// How like a known key an unknown one has to be (Jaro-Winkler) to be taken for a slip.
 const NEAR: f64 = 0.9;
@@ -331,10 +332,9 @@ impl<'a> Fields<'a> {
         let mut left = self.left;
         left.sort_by(|(_, one), (_, other)| one.path.cmp(&other.path));
         for (name, field) in left {
-            let near = self.asked.iter().map(|known| (strsim::jaro_winkler(known, &name), *known));
-            let near = near.filter(|(likeness, _)| *likeness > NEAR).max_by(|one, other| one.0.total_cmp(&other.0));
+            let near = alike::most(&name, self.asked.iter().copied(), NEAR);
             let why = match near {
-                Some((_, known)) => format!("unknown field; did you mean {known}?"),
+                Some(known) => format!("unknown field; did you mean {known}?"),
                 None if self.asked.len() > FEW => "unknown field".to_owned(),
                 None => {
                     let mut known = self.asked.clone();

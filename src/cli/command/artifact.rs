@@ -9,13 +9,13 @@ use serde::Serialize;
 
 use crate::api::artifact::{ArtifactKind, ArtifactReport, Outcome};
 use crate::api::deployment::OnlineDeployment;
+use crate::api::size::size;
 use crate::api::{label, name};
 use crate::cli::arguments::catalogue::{Artifact, ShowArtifact};
-use crate::cli::arguments::output::{Document, Output};
+use crate::cli::arguments::output::Output;
 use crate::cli::connect::Connection;
-use crate::cli::documents::deployment_name;
 use crate::cli::table::table;
-use crate::cli::{CliError, face, print};
+use crate::cli::{CliError, print};
 
 /// One model or one piece of code, in one version.
 #[derive(Serialize, Clone, Debug, PartialEq)]
@@ -65,12 +65,7 @@ pub(super) async fn run(connection: &Connection, kind: ArtifactKind, verb: &Arti
             show.output
         }
     };
-    match output {
-        Output::Json => print::document(Document::Json, &found),
-        Output::Yaml => print::document(Document::Yaml, &found),
-        Output::Name => print::names(found.iter().map(|one| one.name.as_str())),
-        Output::Table | Output::Wide => print::text(&lines(&found, output == Output::Wide)),
-    }
+    print::items(output, &found, |one| &one.name, || lines(&found, output == Output::Wide))
 }
 
 fn is_meant(one: &Used, show: &ShowArtifact) -> bool {
@@ -106,7 +101,7 @@ fn used(kind: ArtifactKind, deployments: &[OnlineDeployment], pods: &[Pod]) -> V
         if let Some(key) = key {
             all.entry(key).or_default().push(Place {
                 endpoint: deployment.spec.endpoint_name.clone(),
-                deployment: deployment_name(deployment),
+                deployment: deployment.deployment_name().to_owned(),
                 downloaded: downloaded(&deployment.name_any(), pods),
             });
         }
@@ -142,7 +137,7 @@ fn lines(found: &[Used], wide: bool) -> String {
         .iter()
         .flat_map(|one| one.deployments.iter().map(move |place| (one, place)))
         .map(|(one, place)| {
-            let size = place.downloaded.as_ref().map(|it| face::bytes(i64::try_from(it.bytes).unwrap_or(i64::MAX)));
+            let size = place.downloaded.as_ref().map(|it| size(it.bytes));
             let mut row = vec![
                 one.name.clone(),
                 one.version.clone().unwrap_or_default(),

@@ -4,18 +4,11 @@ use serde_json::json;
 
 use crate::cli::arguments::convert::Convert;
 use crate::cli::arguments::output::Document;
-use crate::cli::documents::{self, Given, Subject};
-use crate::cli::{CliError, print};
+use crate::cli::{CliError, documents, print};
 
 pub(super) fn convert(asked: &Convert) -> Result<(), CliError> {
-    let given = Given {
-        subject: Subject::Deployment,
-        fields: &asked.set,
-        endpoint: asked.endpoint_name.as_deref(),
-        deployment: asked.name.as_deref(),
-        azure: &asked.azure,
-    };
-    let found = documents::read(&asked.file, given)?;
+    let names = (asked.endpoint_name.as_deref(), asked.name.as_deref());
+    let found = documents::read_deployments(&asked.file, names, &asked.set, &asked.azure)?;
     let all = found.manifests;
     match asked.output {
         Document::Json => print::document(Document::Json, &json!({"apiVersion": "v1", "kind": "List", "items": all})),

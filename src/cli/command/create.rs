@@ -1,15 +1,16 @@
 //! New endpoints and deployments.
 
-use kube::ResourceExt;
+use kube::{CustomResourceExt, Resource, ResourceExt};
+use serde_json::json;
 
-use super::{ended, ended_deployment, traffic};
+use super::{ended, traffic};
 use crate::api::deployment::OnlineDeployment;
 use crate::api::endpoint::{self, OnlineEndpoint};
 use crate::cli::arguments::deployment::CreateDeployment;
 use crate::cli::arguments::endpoint::{AuthMode, CreateEndpoint};
 use crate::cli::connect::Connection;
-use crate::cli::documents::{self, Documents, Given, Subject, deployment_name, name_deployment};
-use crate::cli::{CliError, field, schema};
+use crate::cli::documents::{self, Documents, Given, Subject, name_deployment};
+use crate::cli::{CliError, follow};
 
 /// An endpoint, and whatever its file holds beside it.
 pub(super) async fn endpoint(connection: &Connection, asked: &CreateEndpoint) -> Result<(), CliError> {
@@ -33,20 +34,18 @@ pub(super) async fn endpoint(connection: &Connection, asked: &CreateEndpoint) ->
         )));
     };
     let mut object = object.clone();
-    if let Some(name) = asked.name.as_ref().filter(|name| **name != object.name_any()) {
-        for deployment in &mut found.deployments {
-            name_deployment(deployment, Some(name), None).map_err(CliError::Usage)?;
-        }
-        object.metadata.name = Some(name.clone());
+    let renamed = asked.name.as_deref().filter(|name| *name != object.name_any());
+    for deployment in &mut found.deployments {
+        name_deployment(deployment, renamed, None).map_err(CliError::Usage)?;
+    }
+    if let Some(name) = renamed {
+        object.metadata.name = Some(name.to_owned());
     }
     if let Some(mode) = asked.auth_mode {
         object.spec.auth_mode = match mode {
             AuthMode::Key => endpoint::AuthMode::Key,
             AuthMode::AmlToken => endpoint::AuthMode::AmlToken,
         };
-    }
-    for deployment in &mut found.deployments {
-        name_deployment(deployment, None, None).map_err(CliError::Usage)?;
     }
     beside(connection, &found).await?;
     let object = connection.create("endpoint", &object).await?;
@@ -55,24 +54,21 @@ pub(super) async fn endpoint(connection: &Connection, asked: &CreateEndpoint) ->
     for deployment in &found.deployments {
         deployments.push(created(connection, deployment).await?);
     }
-    if !asked.waiting.no_wait {
+    if !asked.ending.waiting.no_wait {
         for deployment in &deployments {
-            crate::cli::follow::deployment(connection, deployment).await?;
+            follow::deployment(connection, deployment).await?;
         }
     }
-    ended(connection, object, asked.waiting, asked.printing).await
+    ended(connection, object, asked.ending).await
 }
 
 /// The endpoint that the arguments alone describe.
 fn named(asked: &CreateEndpoint) -> Result<OnlineEndpoint, CliError> {
-    use kube::CustomResourceExt;
-    let definition = OnlineEndpoint::crd();
-    let mut spec = serde_json::json!({});
-    if let Some(schema) = schema::of_spec(&definition) {
-        field::set(&mut spec, schema, &asked.change.set).map_err(CliError::Usage)?;
-    }
-    let document = serde_json::json!({
-        "apiVersion": "mooring.dev/v1alpha1", "kind": "OnlineEndpoint",
+    let mut spec = json!({});
+    documents::set(&mut spec, &OnlineEndpoint::crd(), &asked.change.set)
+        .map_err(|problems| documents::usage(&problems))?;
+    let document = json!({
+        "apiVersion": OnlineEndpoint::api_version(&()), "kind": OnlineEndpoint::kind(&()),
         "metadata": {"name": asked.name.clone().unwrap_or_default()}, "spec": spec,
     });
     documents::typed(document).map_err(CliError::Usage)
@@ -80,35 +76,31 @@ fn named(asked: &CreateEndpoint) -> Result<OnlineEndpoint, CliError> {
 
 /// One deployment.
 pub(super) async fn deployment(connection: &Connection, asked: &CreateDeployment) -> Result<(), CliError> {
-    let given = Given {
-        subject: Subject::Deployment,
-        fields: &asked.change.set,
-        endpoint: asked.endpoint_name.as_deref(),
-        deployment: asked.name.as_deref(),
-        azure: &asked.azure,
-    };
-    let mut found = documents::read(&asked.file, given)?;
-    let object = one(&mut found, asked.endpoint_name.as_deref(), asked.name.as_deref())?;
+    let names = (asked.endpoint_name.as_deref(), asked.name.as_deref());
+    let mut found = documents::read_deployments(&asked.file, names, &asked.change.set, &asked.azure)?;
+    let object = one(&mut found, names)?;
     // An operator would wait for the endpoint, and so would the user, in vain.
     connection.endpoint(&object.spec.endpoint_name).await?;
     beside(connection, &found).await?;
     let object = created(connection, &object).await?;
-    if asked.waiting.no_wait && asked.all_traffic {
-        traffic::all_to(connection, &object).await?;
+    if asked.ending.waiting.no_wait {
+        if asked.all_traffic {
+            traffic::all_to(connection, &object).await?;
+        }
+        return asked.ending.print(object);
     }
-    let object = ended_deployment(connection, object, asked.waiting).await?;
-    if asked.all_traffic && !asked.waiting.no_wait {
+    let object = follow::deployment(connection, &object).await?;
+    if asked.all_traffic {
         let endpoint = traffic::all_to(connection, &object).await?;
-        crate::cli::follow::endpoint(connection, &endpoint).await?;
+        follow::endpoint(connection, &endpoint).await?;
     }
-    asked.printing.print(object)
+    asked.ending.print(object)
 }
 
 /// The only deployment of a file, by the names of the command line.
 pub(super) fn one(
     found: &mut Documents,
-    endpoint: Option<&str>,
-    name: Option<&str>,
+    (endpoint, name): (Option<&str>, Option<&str>),
 ) -> Result<OnlineDeployment, CliError> {
     let [object] = found.deployments.as_mut_slice() else {
         let count = found.deployments.len();
@@ -139,7 +131,7 @@ pub(super) async fn beside(connection: &Connection, found: &Documents) -> Result
 
 async fn created(connection: &Connection, object: &OnlineDeployment) -> Result<OnlineDeployment, CliError> {
     let object = connection.create("deployment", object).await?;
-    let (name, endpoint) = (deployment_name(&object), &object.spec.endpoint_name);
+    let (name, endpoint) = (object.deployment_name(), &object.spec.endpoint_name);
     eprintln!("deployment {name:?} of endpoint {endpoint:?} is created, as OnlineDeployment {:?}", object.name_any());
     Ok(object)
 }

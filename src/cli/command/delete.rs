@@ -9,7 +9,6 @@ use crate::api::endpoint::OnlineEndpoint;
 use crate::cli::arguments::deployment::DeleteDeployment;
 use crate::cli::arguments::endpoint::DeleteEndpoint;
 use crate::cli::connect::Connection;
-use crate::cli::documents::deployment_name;
 use crate::cli::{CliError, follow};
 
 pub(super) async fn endpoint(connection: &Connection, asked: &DeleteEndpoint) -> Result<(), CliError> {
@@ -19,7 +18,7 @@ pub(super) async fn endpoint(connection: &Connection, asked: &DeleteEndpoint) ->
         // With the words for an endpoint that is not there.
         connection.endpoint(&asked.name).await?;
     }
-    let names: Vec<String> = deployments.iter().map(deployment_name).collect();
+    let names: Vec<&str> = deployments.iter().map(OnlineDeployment::deployment_name).collect();
     let with = match names.as_slice() {
         [] => String::new(),
         names => format!(" and its deployments {}", names.join(", ")),
@@ -41,9 +40,8 @@ pub(super) async fn endpoint(connection: &Connection, asked: &DeleteEndpoint) ->
 }
 
 pub(super) async fn deployment(connection: &Connection, asked: &DeleteDeployment) -> Result<(), CliError> {
-    let name = &asked.deployment;
-    let found = connection.deployment(name.endpoint_name.as_deref(), &name.name).await?;
-    let (shown, endpoint) = (deployment_name(&found), &found.spec.endpoint_name);
+    let found = connection.named(&asked.deployment).await?;
+    let (shown, endpoint) = (found.deployment_name(), &found.spec.endpoint_name);
     let place = &connection.namespace;
     confirm(asked.yes, &format!("Delete deployment {shown:?} of endpoint {endpoint:?} in namespace {place:?}?"))?;
     let object = found.name_any();

@@ -3,9 +3,9 @@
 use std::fmt::Write;
 
 use crate::catalogue::{Code, Reason, answer};
-use crate::cli::{CliError, print};
+use crate::cli::{CliError, alike, print};
 
-/// How alike two words must be for one to be meant by the other, from 0 to 1.
+/// More alike than this, one word is meant by the other; from 0 to 1.
 const ALIKE: f64 = 0.8;
 
 pub(super) fn explain(what: &str) -> Result<(), CliError> {
@@ -48,11 +48,9 @@ fn words(what: &str) -> Option<String> {
 
 /// The reason that is spelled most alike.
 fn meant(what: &str) -> String {
-    let alike = |known: &str| strsim::jaro_winkler(&known.to_lowercase(), &what.to_lowercase());
-    let near = Reason::ALL.iter().map(|reason| (alike(reason.as_str()), reason.as_str()));
-    let near = near.filter(|(likeness, _)| *likeness >= ALIKE).max_by(|left, right| left.0.total_cmp(&right.0));
+    let near = alike::most(what, Reason::ALL.iter().map(|reason| reason.as_str()), ALIKE);
     let codes: Vec<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
-    near.map_or_else(|| format!("the codes are {}", codes.join(", ")), |(_, known)| format!("did you mean {known}?"))
+    near.map_or_else(|| format!("the codes are {}", codes.join(", ")), |known| format!("did you mean {known}?"))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use kube::api::{Api, ListParams};
 use serde::Serialize;
 
 use crate::api::instance_type::{InstanceType, InstanceTypeSpec, built_in, built_in_names};
-use crate::cli::arguments::output::{Document, Output};
+use crate::cli::arguments::output::Output;
 use crate::cli::connect::Connection;
 use crate::cli::table::table;
 use crate::cli::{CliError, print};
@@ -30,15 +30,9 @@ pub(super) async fn list(connection: &Connection, output: Output) -> Result<(), 
     // An object takes the place of what is built in.
     all.extend(objects.into_iter().map(|object| (object.name_any(), (false, object.spec))));
     let known: Vec<Known> = all.into_iter().map(|(name, (built_in, spec))| Known { name, built_in, spec }).collect();
-    match output {
-        Output::Json => print::document(Document::Json, &known),
-        Output::Yaml => print::document(Document::Yaml, &known),
-        Output::Name => print::names(known.iter().map(|one| one.name.as_str())),
-        Output::Table | Output::Wide => {
-            let rows: Vec<Vec<String>> = known.iter().map(row).collect();
-            print::text(&table(&["NAME", "FAMILY", "CPU", "MEMORY", "GPU", "FROM"], &rows))
-        }
-    }
+    let lines =
+        || table(&["NAME", "FAMILY", "CPU", "MEMORY", "GPU", "FROM"], &known.iter().map(row).collect::<Vec<_>>());
+    print::items(output, &known, |one| &one.name, lines)
 }
 
 fn row(one: &Known) -> Vec<String> {

@@ -1,7 +1,5 @@
 //! A scoring request, and its answer as it comes.
 
-use std::io::Read;
-use std::path::Path;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -16,7 +14,7 @@ use super::credentials;
 use crate::cli::CliError;
 use crate::cli::arguments::endpoint::Invoke;
 use crate::cli::connect::Connection;
-use crate::cli::{print, wire};
+use crate::cli::{input, print, wire};
 
 /// Pins a request to a deployment, and tells which one has answered.
 const DEPLOYMENT: &str = "azureml-model-deployment";
@@ -24,7 +22,7 @@ const DEPLOYMENT: &str = "azureml-model-deployment";
 const REQUEST_ID: &str = "x-request-id";
 
 pub(super) async fn invoke(connection: &Connection, arguments: Invoke) -> Result<(), CliError> {
-    let body = read(&arguments.request_file)?;
+    let (_, body) = input::read(&arguments.request_file, "--request-file")?;
     let keys = credentials::of(connection, &arguments.name).await?;
     let request = request(connection, &arguments, &keys.primary_key, body)?;
 
@@ -49,16 +47,6 @@ pub(super) async fn invoke(connection: &Connection, arguments: Invoke) -> Result
     }
     whole?;
     if head.status == StatusCode::OK { Ok(()) } else { Err(refused(&arguments.name, &head)) }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, CliError> {
-    let (name, read) = if path.as_os_str() == "-" {
-        let mut body = Vec::new();
-        ("standard input".to_owned(), std::io::stdin().read_to_end(&mut body).map(|_| body))
-    } else {
-        (path.display().to_string(), std::fs::read(path))
-    };
-    read.map_err(|source| CliError::Read { path: name, flag: "--request-file", source })
 }
 
 fn request(

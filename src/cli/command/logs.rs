@@ -26,7 +26,7 @@ const FORBIDDEN: u16 = 403;
 const BAD_REQUEST: u16 = 400;
 
 pub(super) async fn get(connection: &Connection, name: &DeploymentName, request: &Logs) -> Result<(), CliError> {
-    let deployment = connection.deployment(name.endpoint_name.as_deref(), &name.name).await?;
+    let deployment = connection.named(name).await?;
     let instances = instances(connection, &deployment, request).await?;
     print::text(&state(&deployment))?;
     match instances.as_slice() {

@@ -4,7 +4,7 @@ use kube::ResourceExt;
 use kube::api::ListParams;
 
 use crate::api::compute_quota::ComputeQuota;
-use crate::cli::arguments::output::{Document, Output};
+use crate::cli::arguments::output::Output;
 use crate::cli::connect::Connection;
 use crate::cli::table::table;
 use crate::cli::{CliError, print};
@@ -17,15 +17,9 @@ pub(super) async fn show(connection: &Connection, output: Output) -> Result<(), 
             connection.namespace
         );
     }
-    match output {
-        Output::Json => print::document(Document::Json, &quotas),
-        Output::Yaml => print::document(Document::Yaml, &quotas),
-        Output::Name => print::names(quotas.iter().filter_map(|quota| quota.metadata.name.as_deref())),
-        Output::Table | Output::Wide => {
-            let rows: Vec<Vec<String>> = quotas.iter().flat_map(rows).collect();
-            print::text(&table(&["QUOTA", "RESOURCE", "USED", "LIMIT", "FREE"], &rows))
-        }
-    }
+    let lines =
+        || table(&["QUOTA", "RESOURCE", "USED", "LIMIT", "FREE"], &quotas.iter().flat_map(rows).collect::<Vec<_>>());
+    print::items(output, &quotas, |quota| quota.metadata.name.as_deref().unwrap_or_default(), lines)
 }
 
 /// A line for each limit.

@@ -9,9 +9,7 @@ use crate::api::deployment::OnlineDeployment;
 use crate::api::endpoint::OnlineEndpoint;
 use crate::api::units::Percent;
 use crate::cli::arguments::endpoint::Traffic;
-use crate::cli::arguments::output::{Document, Output};
 use crate::cli::connect::Connection;
-use crate::cli::documents::deployment_name;
 use crate::cli::table::table;
 use crate::cli::{CliError, follow, print};
 
@@ -52,21 +50,21 @@ pub(super) async fn traffic(connection: &Connection, asked: &Traffic) -> Result<
         }
     }
     let shares = shares(&object);
-    match asked.output {
-        Output::Json => print::document(Document::Json, &shares),
-        Output::Yaml => print::document(Document::Yaml, &shares),
-        Output::Name => print::names(shares.iter().map(|share| share.deployment.as_str())),
-        Output::Table | Output::Wide => {
-            let rows: Vec<Vec<String>> = shares
-                .into_iter()
-                .map(|share| {
-                    let Share { deployment, wanted, in_force, mirrored, state } = share;
-                    vec![deployment, wanted.to_string(), in_force.to_string(), mirrored.to_string(), state]
-                })
-                .collect();
-            print::text(&table(&["DEPLOYMENT", "WANTED", "IN FORCE", "MIRRORED", "STATE"], &rows))
-        }
-    }
+    print::items(
+        asked.output,
+        &shares,
+        |share| &share.deployment,
+        || {
+            table(
+                &["DEPLOYMENT", "WANTED", "IN FORCE", "MIRRORED", "STATE"],
+                &shares.iter().map(row).collect::<Vec<_>>(),
+            )
+        },
+    )
+}
+
+fn row(Share { deployment, wanted, in_force, mirrored, state }: &Share) -> Vec<String> {
+    vec![deployment.clone(), wanted.to_string(), in_force.to_string(), mirrored.to_string(), state.clone()]
 }
 
 /// Those that exist and those that are only named; upper and lower case are the same name.
@@ -110,11 +108,11 @@ pub(super) fn mirror((name, percent): &(String, i32)) -> BTreeMap<String, Percen
 /// Gives a deployment all of its endpoint's traffic.
 pub(super) async fn all_to(connection: &Connection, object: &OnlineDeployment) -> Result<OnlineEndpoint, CliError> {
     let endpoint = connection.endpoint(&object.spec.endpoint_name).await?;
-    let name = deployment_name(object);
+    let name = object.deployment_name();
     // The merge patch of a map takes out what is null.
     let mut traffic: BTreeMap<&str, Option<i32>> =
         endpoint.spec.traffic.keys().map(|name| (name.as_str(), None)).collect();
-    traffic.insert(&name, Some(100));
+    traffic.insert(name, Some(100));
     let endpoint_name = &object.spec.endpoint_name;
     let changed = connection.merge(endpoint_name, &json!({"spec": {"traffic": traffic}})).await?;
     eprintln!("deployment {name:?} gets all of the traffic of endpoint {endpoint_name:?}");

@@ -8,11 +8,11 @@ use serde_json::Value;
 use super::{create, ended, ended_deployment, traffic};
 use crate::api::deployment::OnlineDeployment;
 use crate::api::endpoint::OnlineEndpoint;
+use crate::cli::CliError;
 use crate::cli::arguments::deployment::UpdateDeployment;
 use crate::cli::arguments::endpoint::UpdateEndpoint;
 use crate::cli::connect::Connection;
 use crate::cli::documents::{self, Given, Subject};
-use crate::cli::{CliError, field, schema};
 
 pub(super) async fn endpoint(connection: &Connection, asked: &UpdateEndpoint) -> Result<(), CliError> {
     let given = Given {
@@ -56,29 +56,22 @@ pub(super) async fn endpoint(connection: &Connection, asked: &UpdateEndpoint) ->
             Ok(())
         })
         .await?;
-    ended(connection, object, asked.waiting, asked.printing).await
+    ended(connection, object, asked.ending).await
 }
 
 pub(super) async fn deployment(connection: &Connection, asked: &UpdateDeployment) -> Result<(), CliError> {
-    let (endpoint, name) = (asked.endpoint_name.as_deref(), asked.name.as_deref());
+    let names @ (endpoint, name) = (asked.endpoint_name.as_deref(), asked.name.as_deref());
     let new = match &asked.file {
         Some(file) => {
-            let given = Given {
-                subject: Subject::Deployment,
-                fields: &asked.set,
-                endpoint,
-                deployment: name,
-                azure: &asked.azure,
-            };
-            let mut found = documents::read(file, given)?;
-            let object = create::one(&mut found, endpoint, name)?;
+            let mut found = documents::read_deployments(file, names, &asked.set, &asked.azure)?;
+            let object = create::one(&mut found, names)?;
             create::beside(connection, &found).await?;
             Some(object)
         }
         None => None,
     };
     let object = match &new {
-        Some(new) => connection.deployment(Some(&new.spec.endpoint_name), &documents::deployment_name(new)).await?,
+        Some(new) => connection.deployment(Some(&new.spec.endpoint_name), new.deployment_name()).await?,
         None => connection.deployment(endpoint, name.unwrap_or_default()).await?,
     };
     let object = connection
@@ -96,8 +89,7 @@ pub(super) async fn deployment(connection: &Connection, asked: &UpdateDeployment
             Ok(())
         })
         .await?;
-    let object = ended_deployment(connection, object, asked.waiting).await?;
-    asked.printing.print(object)
+    ended_deployment(connection, object, asked.ending).await
 }
 
 /// A spec with some of its fields set.
@@ -107,13 +99,7 @@ fn changed<S: Serialize + DeserializeOwned>(
     fields: &[(String, String)],
 ) -> Result<S, CliError> {
     let mut document: Value = serde_json::to_value(spec).map_err(|error| CliError::Form(error.into()))?;
-    if let Some(schema) = schema::of_spec(definition) {
-        field::set(&mut document, schema, fields).map_err(CliError::Usage)?;
-        let strangers = schema::strangers(schema, &document, "spec");
-        if !strangers.is_empty() {
-            return Err(CliError::Usage(strangers.join("; ")));
-        }
-    }
+    documents::set(&mut document, definition, fields).map_err(|problems| documents::usage(&problems))?;
     documents::typed(document).map_err(CliError::Usage)
 }
 

@@ -54,7 +54,7 @@ fn entry(
     weights: &BTreeMap<String, i32>,
 ) -> RouteDeployment {
     let spec = &member.object.spec;
-    let deployment_name = validate::deployment_name(&member.object);
+    let deployment_name = member.object.deployment_name();
     let routes = validate::routes(spec);
     let scoring = routes.scoring_route;
     RouteDeployment {

@@ -13,7 +13,7 @@ use crate::api::endpoint_route::{TOKEN_SECONDS, token_audience};
 use crate::plan::endpoint::keys_secret_name;
 use crate::plan::seen::{SeenKeys, SeenMember};
 use crate::plan::validate::Problem;
-use crate::plan::{Config, traffic, validate};
+use crate::plan::{Config, traffic};
 
 /// What an endpoint comes to, before it is put into words.
 #[derive(Clone, Debug)]
@@ -70,7 +70,7 @@ pub fn of(object: &OnlineEndpoint, facts: &Facts<'_>, config: &Config, now: Time
 fn summary(member: &SeenMember) -> DeploymentSummary {
     let status = member.object.status.clone().unwrap_or_default();
     DeploymentSummary {
-        name: validate::deployment_name(&member.object).to_owned(),
+        name: member.object.deployment_name().to_owned(),
         resource: member.object.metadata.name.clone().unwrap_or_default(),
         state: Some(status.provisioning_state.unwrap_or_default()),
         ready_instances: status.ready_replicas,
@@ -90,7 +90,7 @@ fn traffic_assigned(object: &OnlineEndpoint, facts: &Facts<'_>) -> Draft {
     if wanted.is_empty() {
         return draft(Status::False, reason::NO_TRAFFIC, "spec.traffic gives no deployment any traffic".to_owned());
     }
-    let names: Vec<&str> = facts.members.iter().map(|member| validate::deployment_name(&member.object)).collect();
+    let names: Vec<&str> = facts.members.iter().map(|member| member.object.deployment_name()).collect();
     let missing: Vec<&str> = wanted
         .iter()
         .map(|(name, _)| name.as_str())
@@ -159,7 +159,7 @@ fn ready(object: &OnlineEndpoint, facts: &Facts<'_>, assigned: &Draft, auth: &Dr
     if let Some(member) = blamed(object, facts)
         && let Some(error) = member.object.status.as_ref().and_then(|status| status.error.as_ref())
     {
-        let name = validate::deployment_name(&member.object);
+        let name = member.object.deployment_name();
         return draft(
             Status::False,
             error.code.as_str(),
@@ -183,7 +183,7 @@ fn blamed<'a>(object: &OnlineEndpoint, facts: &Facts<'a>) -> Option<&'a SeenMemb
         .iter()
         .find(|member| {
             let status = member.object.status.as_ref();
-            traffic::share(&object.spec.traffic, validate::deployment_name(&member.object)) > 0
+            traffic::share(&object.spec.traffic, member.object.deployment_name()) > 0
                 && status.is_some_and(|status| status.error.is_some() && status.ready_replicas == 0)
         })
         .copied()
