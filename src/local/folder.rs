@@ -11,6 +11,7 @@
 //!                                workload.json             the Kubernetes Deployment that it stands for
 //!                                storage-initializer.log
 //!                                instances/NAME.json       what is known of each instance
+//!                                blueprints/NAME.json      what it was made from
 //!                                volumes/KIND-DIGEST/data  what was fetched
 //! ```
 
@@ -184,10 +185,22 @@ impl DeploymentFolder {
         self.0.join("storage-initializer.log")
     }
 
+    /// What is known of all instances.
+    #[must_use]
+    pub fn instances(&self) -> PathBuf {
+        self.0.join("instances")
+    }
+
+    /// What an instance was made from.
+    #[must_use]
+    pub fn blueprint(&self, name: &str) -> PathBuf {
+        self.0.join("blueprints").join(format!("{name}.json"))
+    }
+
     /// What is known of an instance.
     #[must_use]
     pub fn instance(&self, name: &str) -> PathBuf {
-        self.0.join("instances").join(format!("{name}.json"))
+        self.instances().join(format!("{name}.json"))
     }
 
     /// Where one fetch of an instance keeps its plan, its report and its progress.

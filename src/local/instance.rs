@@ -18,6 +18,7 @@ use bollard::query_parameters::WaitContainerOptions;
 use futures::StreamExt;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, PodSpec};
+use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -45,7 +46,7 @@ const SILENCE: Duration = Duration::from_secs(2);
 const ROUTE: Duration = Duration::from_millis(500);
 
 /// What an instance is made from.
-#[derive(Clone, Debug)]
+#[derive(Serialize, Deserialize, Clone, Debug)]
 pub struct Blueprint {
     /// The name of its endpoint.
     pub endpoint: String,
@@ -188,7 +189,8 @@ impl Instance {
                 tracing::warn!(container = name, "removing it failed: {}", engine::words(&error));
             }
         }
-        for path in [self.place.instance(&self.name), self.desk.path().to_owned()] {
+        let paths = [self.place.instance(&self.name), self.place.blueprint(&self.name), self.desk.path().to_owned()];
+        for path in paths {
             if let Err(error) = folder::remove(&path) {
                 tracing::warn!(%error, "something of an instance is left");
             }
@@ -614,8 +616,9 @@ fn back_off_words(wait: Duration, container: &str, instance: &str) -> String {
 
 /// Waits for another order than `now`; without anybody to give one, for the end.
 async fn until_told(orders: &mut watch::Receiver<Order>, now: Order) -> Order {
-    match orders.wait_for(|order| *order != now).await {
-        Ok(order) => *order,
+    let told = orders.wait_for(|order| *order != now).await.map(|order| *order);
+    match told {
+        Ok(order) => order,
         Err(_) => std::future::pending().await,
     }
 }
