@@ -3,6 +3,7 @@
 mod credentials;
 mod doctor;
 mod invoke;
+mod local;
 mod logs;
 
 use clap::CommandFactory;
@@ -28,6 +29,8 @@ pub async fn run(arguments: Arguments) -> Result<(), CliError> {
             print::bytes(&script)
         }
         Command::Version => print::text(concat!("mooring ", env!("CARGO_PKG_VERSION"), "\n")),
+        Command::LocalAgent { name } => local::agent(&name).await,
+        Command::LocalFetch { folder } => local::fetch(&folder).await,
         Command::Doctor(asked) => doctor::run(&connect(&arguments.cluster).await?, &asked).await,
         Command::Endpoint(verb) => endpoint(&connect(&arguments.cluster).await?, verb).await,
         Command::Deployment(verb) => deployment(&connect(&arguments.cluster).await?, verb).await,

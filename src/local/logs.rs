@@ -126,13 +126,12 @@ pub fn of_file(path: PathBuf, extent: Extent) -> Pieces {
             }
         })
     };
-    futures::stream::once(first)
-        .map_ok(move |(text, read)| {
-            let follows = extent.follow.then(|| rest(read).boxed());
-            futures::stream::once(async move { Ok(text) }).chain(futures::stream::iter(follows).flatten())
-        })
-        .try_flatten()
-        .boxed()
+    let all = async move {
+        let (text, read) = first.await?;
+        let follows = extent.follow.then(|| rest(read));
+        Ok(futures::stream::once(async move { Ok(text) }).chain(futures::stream::iter(follows).flatten()))
+    };
+    futures::stream::once(all).try_flatten().boxed()
 }
 
 /// The last `lines` of a text.

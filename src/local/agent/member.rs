@@ -5,12 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::PodSpec;
 use tokio::task::JoinHandle;
 
-use crate::api::deployment::{OnlineDeployment, OnlineDeploymentStatus, Rollout};
+use crate::api::deployment::{OnlineDeployment, OnlineDeploymentStatus};
 use crate::api::endpoint::OnlineEndpoint;
 use crate::api::instance_type::built_in;
 use crate::local::annotation::{BUILD_CONTEXT, DOCKERFILE, GPUS, OF_TEMPLATE, RESTARTED_AT};
