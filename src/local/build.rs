@@ -195,6 +195,6 @@ mod tests {
         let entries = archive.entries().unwrap();
         let mut names: Vec<String> = entries.map(|it| it.unwrap().path().unwrap().display().to_string()).collect();
         names.sort_unstable();
-        assert_eq!(names, [".dockerignore", "Dockerfile", "src/", "src/a"]);
+        assert_eq!(names, [".dockerignore", "Dockerfile", "src", "src/a"]);
     }
 }

@@ -30,6 +30,7 @@ use super::folder::{self, DeploymentFolder, EndpointFolder};
 use super::variable::{self, Secrets};
 use super::mount;
 use crate::plan::build::pod::{INITIALIZER, SERVER};
+use crate::plan::diagnose::image::BUILD_FAILED;
 use crate::plan::seen::note::Topic;
 use back_off::Crashes;
 use container::{Found, Recipe};
@@ -377,7 +378,7 @@ impl Instance {
         }
         build::build(&self.shared.engine, order)
             .await
-            .map_err(|words| NoImage::Refused("ErrImagePull", format!("building it failed: {words}")))?;
+            .map_err(|words| NoImage::Refused(BUILD_FAILED, words))?;
         if let Err(error) = folder::write_bytes(&mark, self.blueprint.revision.as_bytes(), 0o600) {
             tracing::warn!(%error, "it is not remembered that the image is built");
         }

@@ -536,10 +536,16 @@ fn metadata(wanted: &ObjectMeta, before: Option<ObjectMeta>, same: bool) -> Resu
         labels: wanted.labels.clone(),
         annotations: (!annotations.is_empty()).then_some(annotations),
         uid: Some(before.uid.unwrap_or_else(|| URL_SAFE_NO_PAD.encode(random))),
-        creation_timestamp: Some(before.creation_timestamp.unwrap_or_else(|| Time(Timestamp::now()))),
+        creation_timestamp: Some(before.creation_timestamp.unwrap_or_else(|| whole_seconds())),
         generation: Some(if same && generation > 0 { generation } else { generation + 1 }),
         ..ObjectMeta::default()
     })
+}
+
+/// The present as files have it.
+fn whole_seconds() -> Time {
+    let now = Timestamp::now();
+    Time(Timestamp::from_second(now.as_second()).unwrap_or(now))
 }
 
 fn fresh_key() -> Result<String, StoreError> {

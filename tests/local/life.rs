@@ -145,3 +145,51 @@ async fn what_is_deleted_may_be_half_gone_already() {
     let again = trial.store.delete_endpoint("half-gone").await.unwrap();
     assert!(!again.found);
 }
+
+/// Serves one file for as long as the test runs, and 404 for everything else.
+async fn store(path: &'static str, content: &'static str) -> std::net::SocketAddr {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut request = vec![0; 4096];
+                let read = stream.read(&mut request).await.unwrap_or(0);
+                let text = String::from_utf8_lossy(&request[..read]).into_owned();
+                let (status, body) =
+                    if text.split(' ').nth(1) == Some(path) { ("200 OK", content) } else { ("404 Not Found", "") };
+                let shown = if text.starts_with("HEAD") { "" } else { body };
+                let answer = format!(
+                    "HTTP/1.1 {status}\r\netag: \"{content}\"\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{shown}",
+                    body.len()
+                );
+                let _ = stream.write_all(answer.as_bytes()).await;
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_model_is_fetched_and_both_logs_can_be_read() {
+    use futures::TryStreamExt;
+    use mooring_operator::local::logs::Extent;
+    let trial = Trial::new("fetches", json!({"traffic": {"blue": 100}})).await;
+    let address = store("/models/iris.bin", "weights").await;
+    trial.put("absent", json!({"model": {"uri": format!("http://{address}/models/none.bin")}}));
+    let error = trial.until_failed("absent", "ArtifactNotFound").await.error.unwrap();
+    assert_eq!((error.code.as_str(), error.container.as_deref()), ("ERR_1300", Some("storage-initializer")));
+    trial.put("blue", json!({"model": {"name": "iris", "uri": format!("http://{address}/models/iris.bin")}}));
+    trial.until_settled("blue").await;
+    trial.until_assigned().await;
+    assert_eq!(trial.ask("x").await, (200, "blue ./iris.bin=weights".to_owned()));
+    let extent = Extent { lines: 100, follow: false, previous: false };
+    let text = |pieces: Vec<hyper::body::Bytes>| String::from_utf8(pieces.concat()).unwrap();
+    let log = trial.store.initializer_log("fetches", "blue", extent).unwrap().try_collect().await.unwrap();
+    assert!(text(log).contains(&format!("http://{address}/models/iris.bin")));
+    let instances = trial.store.instances("fetches", "blue").unwrap();
+    let log = trial.store.server_log(&instances[0], extent).await.unwrap().try_collect().await.unwrap();
+    assert_eq!(text(log), "serving as 1000 from /var/azureml-app/azureml-models/iris/1\n");
+    trial.end().await;
+}

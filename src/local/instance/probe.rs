@@ -80,10 +80,14 @@ impl Question {
             .header(CONNECTION, "close")
             .body(Empty::<Bytes>::new())
             .map_err(|error| words(&error))?;
-        tokio::select! {
-            answer = sender.send_request(request) => answer.map(|answer| answer.status()).map_err(|error| words(&error)),
-            ended = connection => Err(ended.err().map_or_else(|| "EOF".to_owned(), |error| words(&error))),
-        }
+        let mut answer = std::pin::pin!(sender.send_request(request));
+        let mut connection = std::pin::pin!(connection);
+        let answer = tokio::select! {
+            answer = &mut answer => answer,
+            // What came before the end is an answer all the same.
+            _ = &mut connection => answer.await,
+        };
+        answer.map(|answer| answer.status()).map_err(|error| words(&error))
     }
 }
 
