@@ -46,8 +46,12 @@ pub async fn build(engine: &Engine, order: &Order) -> Result<(), String> {
         chunk.truncate(read);
         Ok::<_, std::io::Error>((read > 0).then(|| (Bytes::from(chunk), file)))
     });
-    let options =
-        BuildImageOptionsBuilder::default().dockerfile(&order.dockerfile).t(&order.image).rm(true).forcerm(true).build();
+    let options = BuildImageOptionsBuilder::default()
+        .dockerfile(&order.dockerfile)
+        .t(&order.image)
+        .rm(true)
+        .forcerm(true)
+        .build();
     let mut answers = std::pin::pin!(engine.api.build_image(options, None, Some(body_try_stream(chunks))));
     let mut lines: Vec<String> = Vec::new();
     while let Some(answer) = answers.next().await {
@@ -73,7 +77,8 @@ pub async fn build(engine: &Engine, order: &Order) -> Result<(), String> {
 
 /// The folder as a tar archive in a file without a name.
 fn pack(context: &Path) -> std::io::Result<File> {
-    let ignored = std::fs::read_to_string(context.join(".dockerignore")).map(|text| Ignored::of(&text)).unwrap_or_default();
+    let ignored =
+        std::fs::read_to_string(context.join(".dockerignore")).map(|text| Ignored::of(&text)).unwrap_or_default();
     let directory = tempfile()?;
     let mut archive = tar::Builder::new(directory);
     archive.follow_symlinks(false);

@@ -131,7 +131,9 @@ mod tests {
         assert_eq!(registry("docker.io/me/x"), HUB);
         assert_eq!(registry("ghcr.io/me/x:1"), "ghcr.io");
         assert_eq!(registry("127.0.0.1:5000/x@sha256:0"), "127.0.0.1:5000");
-        assert!(is_of("https://ghcr.io/v2/", "ghcr.io") && is_of(HUB, HUB) && !is_of("ghcr.io", "ghcr.io.evil.example"));
+        assert!(
+            is_of("https://ghcr.io/v2/", "ghcr.io") && is_of(HUB, HUB) && !is_of("ghcr.io", "ghcr.io.evil.example")
+        );
     }
 
     #[test]

@@ -103,7 +103,8 @@ fn container(name: &str, view: &ContainerView, ready: bool) -> ContainerStatus {
         State::Running { since } => state.running = Some(ContainerStateRunning { started_at: Some(Time(*since)) }),
         State::Ended(end) => state.terminated = Some(terminated(end)),
     }
-    let last_state = view.last.as_ref().map(|end| ContainerState { terminated: Some(terminated(end)), ..ContainerState::default() });
+    let last_state =
+        view.last.as_ref().map(|end| ContainerState { terminated: Some(terminated(end)), ..ContainerState::default() });
     ContainerStatus {
         name: name.to_owned(),
         image: view.image.clone(),

@@ -13,8 +13,7 @@ use crate::fetch::{self, Patience, report};
 /// The hidden verb that runs it.
 pub const VERB: &str = "local-fetch";
 /// Patience, as `mooring-fetch` has it by default.
-const PATIENCE: Patience =
-    Patience { attempts: 5, connect: Duration::from_secs(10), stall: Duration::from_secs(10) };
+const PATIENCE: Patience = Patience { attempts: 5, connect: Duration::from_secs(10), stall: Duration::from_secs(10) };
 /// Time between two writings of the progress.
 const TICK: Duration = Duration::from_millis(500);
 

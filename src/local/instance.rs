@@ -27,8 +27,8 @@ use super::build::{self, Order as Build};
 use super::engine::{self, Engine};
 use super::fetch::Desk;
 use super::folder::{self, DeploymentFolder, EndpointFolder};
-use super::variable::{self, Secrets};
 use super::mount;
+use super::variable::{self, Secrets};
 use crate::plan::build::pod::{INITIALIZER, SERVER};
 use crate::plan::diagnose::image::BUILD_FAILED;
 use crate::plan::seen::note::Topic;
@@ -376,9 +376,7 @@ impl Instance {
         if is_built && image::have(&self.shared.engine, &order.image).await.is_ok() {
             return Ok(());
         }
-        build::build(&self.shared.engine, order)
-            .await
-            .map_err(|words| NoImage::Refused(BUILD_FAILED, words))?;
+        build::build(&self.shared.engine, order).await.map_err(|words| NoImage::Refused(BUILD_FAILED, words))?;
         if let Err(error) = folder::write_bytes(&mark, self.blueprint.revision.as_bytes(), 0o600) {
             tracing::warn!(%error, "it is not remembered that the image is built");
         }
@@ -473,7 +471,12 @@ impl Instance {
     }
 
     /// Resolves when the container has to be ended.
-    async fn startup(&self, container: &Running, question: Option<Question>, started: &watch::Sender<bool>) -> &'static str {
+    async fn startup(
+        &self,
+        container: &Running,
+        question: Option<Question>,
+        started: &watch::Sender<bool>,
+    ) -> &'static str {
         let begin = || {
             self.tell(|view, _| view.server.started = true);
             started.send_replace(true);
@@ -499,7 +502,12 @@ impl Instance {
     }
 
     /// Resolves when the container has to be ended.
-    async fn liveness(&self, container: &Running, question: Option<Question>, mut started: watch::Receiver<bool>) -> &'static str {
+    async fn liveness(
+        &self,
+        container: &Running,
+        question: Option<Question>,
+        mut started: watch::Receiver<bool>,
+    ) -> &'static str {
         let Some(question) = question else { return std::future::pending().await };
         let _ = started.wait_for(|started| *started).await;
         let mut row = Row::default();
@@ -513,7 +521,12 @@ impl Instance {
         }
     }
 
-    async fn readiness(&self, container: &Running, question: Option<Question>, mut started: watch::Receiver<bool>) -> Infallible {
+    async fn readiness(
+        &self,
+        container: &Running,
+        question: Option<Question>,
+        mut started: watch::Receiver<bool>,
+    ) -> Infallible {
         let _ = started.wait_for(|started| *started).await;
         let Some(question) = question else {
             self.tell(|view, now| view.set_ready(true, now));

@@ -12,7 +12,8 @@ use crate::api::artifact::{ArtifactKind, ArtifactPlan};
 /// The volumes that can't be mounted, in the kubelet's words; `None` when all can.
 #[must_use]
 pub fn missing(pod: &PodSpec, place: &EndpointFolder) -> Option<String> {
-    let failed = |volume: &Volume, why: String| format!("MountVolume.SetUp failed for volume {:?} : {why}", volume.name);
+    let failed =
+        |volume: &Volume, why: String| format!("MountVolume.SetUp failed for volume {:?} : {why}", volume.name);
     pod.volumes.iter().flatten().find_map(|volume| {
         if let Some(map) = &volume.config_map {
             let is_there = place.config_map(&map.name).is_dir();

@@ -263,7 +263,12 @@ impl Store {
     ///
     /// # Errors
     /// When it can't be written, or a key can't be a file.
-    pub fn put_config_map(&self, endpoint: &str, name: &str, data: &BTreeMap<String, String>) -> Result<(), StoreError> {
+    pub fn put_config_map(
+        &self,
+        endpoint: &str,
+        name: &str,
+        data: &BTreeMap<String, String>,
+    ) -> Result<(), StoreError> {
         /// What a container may read as any user.
         const READABLE: u32 = 0o644;
         self.existing(endpoint)?;
@@ -706,11 +711,9 @@ mod tests {
     #[test]
     fn what_a_cluster_would_refuse_is_refused() {
         let (_root, store) = store();
-        for spec in [
-            json!({"traffic": {"blue": 50}}),
-            json!({"mirrorTraffic": {"blue": 60}}),
-            json!({"authMode": "AMLToken"}),
-        ] {
+        for spec in
+            [json!({"traffic": {"blue": 50}}), json!({"mirrorTraffic": {"blue": 60}}), json!({"authMode": "AMLToken"})]
+        {
             assert!(store.put_endpoint(&endpoint(&spec)).is_err(), "{spec}");
         }
         store.put_endpoint(&endpoint(&json!({}))).unwrap();

@@ -14,7 +14,12 @@ pub type Secrets = BTreeMap<String, BTreeMap<String, String>>;
 ///
 /// # Errors
 /// The kubelet's words for a reference that leads nowhere.
-pub fn of(container: &Container, instance: &str, secrets: &Secrets, place: &EndpointFolder) -> Result<Vec<String>, String> {
+pub fn of(
+    container: &Container,
+    instance: &str,
+    secrets: &Secrets,
+    place: &EndpointFolder,
+) -> Result<Vec<String>, String> {
     let mut variables = Vec::new();
     for variable in container.env.iter().flatten() {
         let value = match (&variable.value, &variable.value_from) {

@@ -142,7 +142,12 @@ async fn registry(status: &'static str, body: &'static str) -> String {
 #[tokio::test]
 async fn a_registry_that_does_not_know_the_image_or_refuses_it_is_understood() {
     for (name, status, body, reason) in [
-        ("unknown", "404 Not Found", r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}"#, "ImageNotFound"),
+        (
+            "unknown",
+            "404 Not Found",
+            r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}"#,
+            "ImageNotFound",
+        ),
         (
             "refused",
             "401 Unauthorized",
@@ -183,10 +188,7 @@ async fn artifacts_that_are_missing_have_the_clusters_names() {
     );
     trial.put("scheme", json!({"model": {"uri": "ftp://host/model"}}));
     trial.put("claim", json!({"model": {"uri": "pvc://models/iris"}}));
-    trial.put(
-        "map",
-        json!({"codeConfiguration": {"code": {"configMapName": "none"}, "scoringScript": "score.py"}}),
-    );
+    trial.put("map", json!({"codeConfiguration": {"code": {"configMapName": "none"}, "scoringScript": "score.py"}}));
     for (name, reason) in [
         ("model", "ArtifactNotFound"),
         ("script", "ScoringScriptMissing"),
@@ -209,8 +211,7 @@ async fn artifacts_that_are_missing_have_the_clusters_names() {
 #[tokio::test]
 async fn a_secret_that_is_missing_is_told_and_found_when_it_comes() {
     let variable = json!({"name": "WORD", "valueFrom": {"secretKeyRef": {"name": "words", "key": "blue"}}});
-    let (trial, error) =
-        fault("secrets", json!({"environmentVariables": [variable]}), "ContainerConfigInvalid").await;
+    let (trial, error) = fault("secrets", json!({"environmentVariables": [variable]}), "ContainerConfigInvalid").await;
     assert_eq!(error.code.as_str(), "ERR_2100");
     assert!(error.message.contains("secret \"words\" not found"), "{}", error.message);
     let words = BTreeMap::from([("blue".to_owned(), "hidden".to_owned())]);
@@ -230,7 +231,9 @@ async fn a_change_that_fails_leaves_what_serves() {
     trial.until_assigned().await;
     trial.put("blue", with_variable("CRASH", "not this time"));
     let status = trial
-        .until("blue", "failed", |status| status.error.is_some() && format!("{:?}", status.provisioning_state).contains("Failed"))
+        .until("blue", "failed", |status| {
+            status.error.is_some() && format!("{:?}", status.provisioning_state).contains("Failed")
+        })
         .await;
     assert_eq!(status.error.unwrap().reason, "ContainerCrashed");
     assert_eq!(trial.ask("x").await, (200, "blue".to_owned()));

@@ -80,7 +80,12 @@ impl Trial {
     }
 
     /// Waits until the status of a deployment is as `test` wants it.
-    pub async fn until(&self, name: &str, what: &str, test: impl Fn(&OnlineDeploymentStatus) -> bool) -> OnlineDeploymentStatus {
+    pub async fn until(
+        &self,
+        name: &str,
+        what: &str,
+        test: impl Fn(&OnlineDeploymentStatus) -> bool,
+    ) -> OnlineDeploymentStatus {
         let since = Instant::now();
         loop {
             let status = self.status(name);
@@ -169,7 +174,9 @@ impl Drop for Trial {
         let folder = self.store.folder(&self.endpoint);
         let _ = std::fs::remove_file(folder.object());
         let since = Instant::now();
-        while mooring_operator::local::agent::lives(&folder).unwrap_or(false) && since.elapsed() < Duration::from_secs(20) {
+        while mooring_operator::local::agent::lives(&folder).unwrap_or(false)
+            && since.elapsed() < Duration::from_secs(20)
+        {
             std::thread::sleep(Duration::from_millis(50));
         }
     }

@@ -62,7 +62,12 @@ impl Member {
     }
 
     /// Looks at its files and its instances, decides and acts.
-    pub(super) fn pass(&mut self, endpoint: &Arc<OnlineEndpoint>, config: &Config, shared: &Shared) -> Result<(), FolderError> {
+    pub(super) fn pass(
+        &mut self,
+        endpoint: &Arc<OnlineEndpoint>,
+        config: &Config,
+        shared: &Shared,
+    ) -> Result<(), FolderError> {
         self.instances.retain(|_, handle| !handle.task.is_finished());
         self.leaving.retain(|number| self.instances.contains_key(number));
         let Some(object) = folder::read::<OnlineDeployment>(&self.place.object())? else {
@@ -122,10 +127,7 @@ impl Member {
     /// What the instances were made from, as it was kept.
     fn blueprints(&self) -> Vec<Blueprint> {
         let views = super::views(&self.place).unwrap_or_default();
-        views
-            .iter()
-            .filter_map(|view| folder::read_json(&self.place.blueprint(&view.name)).ok().flatten())
-            .collect()
+        views.iter().filter_map(|view| folder::read_json(&self.place.blueprint(&view.name)).ok().flatten()).collect()
     }
 
     fn decide(
@@ -193,11 +195,7 @@ impl Member {
         let standing: Vec<Standing> = self
             .views()
             .iter()
-            .map(|view| Standing {
-                number: view.number,
-                is_current: view.revision == revision,
-                is_ready: view.ready,
-            })
+            .map(|view| Standing { number: view.number, is_current: view.revision == revision, is_ready: view.ready })
             .collect();
         let taken: Vec<u32> = self.instances.keys().copied().collect();
         let Step { make, take_away } = rollout::step(wanted, object.spec.rollout, &standing, &taken);
@@ -255,9 +253,8 @@ fn blueprint(name: &str, object: &OnlineDeployment, pod: &PodSpec, revision: &st
         revision: revision.to_owned(),
         number,
         pod: pod.clone(),
-        build: annotation(BUILD_CONTEXT).map(|context| {
-            (PathBuf::from(context), annotation(DOCKERFILE).unwrap_or_else(|| "Dockerfile".to_owned()))
-        }),
+        build: annotation(BUILD_CONTEXT)
+            .map(|context| (PathBuf::from(context), annotation(DOCKERFILE).unwrap_or_else(|| "Dockerfile".to_owned()))),
         gpus: annotation(GPUS).and_then(|gpus| if gpus == "all" { Some(-1) } else { gpus.parse().ok() }),
         start: annotation(RESTARTED_AT).unwrap_or_else(|| "first".to_owned()),
         drain: Duration::from_millis(timeout),

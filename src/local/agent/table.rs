@@ -83,7 +83,8 @@ pub(super) fn plan(
         served.spec.hosts.extend([address.ip().to_string(), "localhost".to_owned()]);
     }
     let document = Document { routes: served.into_iter().collect(), instances, replicas: Vec::new() };
-    let failed = |error: serde_saphyr::ser_error::Error| FolderError::Form { path: folder.route(), source: error.into() };
+    let failed =
+        |error: serde_saphyr::ser_error::Error| FolderError::Form { path: folder.route(), source: error.into() };
     Ok(Planned { status, route, text: serde_saphyr::to_string(&document).map_err(failed)? })
 }
 
@@ -98,10 +99,9 @@ fn keys(object: &OnlineEndpoint, folder: &EndpointFolder) -> Result<SeenKeys, Fo
             }
         }
         None => match folder::read::<Keys>(&folder.keys())? {
-            Some(keys) => BTreeMap::from([
-                (PRIMARY.to_owned(), keys.primary_key),
-                (SECONDARY.to_owned(), keys.secondary_key),
-            ]),
+            Some(keys) => {
+                BTreeMap::from([(PRIMARY.to_owned(), keys.primary_key), (SECONDARY.to_owned(), keys.secondary_key)])
+            }
             None => return Ok(SeenKeys::Absent),
         },
     };

@@ -81,9 +81,8 @@ pub async fn start(engine: &Engine, recipe: &Recipe<'_>) -> Result<(), (&'static
 fn body(engine: &Engine, recipe: &Recipe<'_>) -> ContainerCreateBody {
     let Recipe { pod, container, .. } = recipe;
     let ports: Vec<String> = ports(container).into_iter().map(|port| format!("{port}/tcp")).collect();
-    let binding = || {
-        vec![PortBinding { host_ip: Some(Ipv4Addr::LOCALHOST.to_string()), host_port: Some(String::new()) }]
-    };
+    let binding =
+        || vec![PortBinding { host_ip: Some(Ipv4Addr::LOCALHOST.to_string()), host_port: Some(String::new()) }];
     let pod_security = pod.security_context.as_ref();
     let security = container.security_context.as_ref();
     let user = pod_security.and_then(|security| security.run_as_user);

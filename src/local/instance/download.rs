@@ -60,7 +60,13 @@ impl Needs {
     /// What the pod's storage initializer would do, with the places of this machine. `start` is another for each time
     /// that the user wants the stores asked again.
     #[must_use]
-    pub fn of(pod: &PodSpec, instance: &str, start: &str, endpoint: &EndpointFolder, deployment: &DeploymentFolder) -> Option<Self> {
+    pub fn of(
+        pod: &PodSpec,
+        instance: &str,
+        start: &str,
+        endpoint: &EndpointFolder,
+        deployment: &DeploymentFolder,
+    ) -> Option<Self> {
         let plan = mount::artifact_plan(pod)?;
         let mut needs = Self {
             plan: ArtifactPlan { artifacts: Vec::new(), cache: None, ..plan },

@@ -130,7 +130,8 @@ pub enum Verdict {
 impl Row {
     /// One more answer.
     pub const fn add(&mut self, is_good: bool, question: &Question) -> Verdict {
-        (self.good, self.bad) = if is_good { (self.good.saturating_add(1), 0) } else { (0, self.bad.saturating_add(1)) };
+        (self.good, self.bad) =
+            if is_good { (self.good.saturating_add(1), 0) } else { (0, self.bad.saturating_add(1)) };
         if is_good && self.good >= question.successes {
             Verdict::Healthy
         } else if !is_good && self.bad >= question.failures {
@@ -186,7 +187,10 @@ mod tests {
     async fn an_answer_that_takes_too_long_is_none() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let words = question().ask(listener.local_addr().unwrap()).await.unwrap_err();
-        assert!(words.ends_with("context deadline exceeded (Client.Timeout exceeded while awaiting headers)"), "{words}");
+        assert!(
+            words.ends_with("context deadline exceeded (Client.Timeout exceeded while awaiting headers)"),
+            "{words}"
+        );
     }
 
     #[test]

@@ -107,9 +107,8 @@ impl View {
 
     /// Remembers what happened; the same again only counts.
     pub fn note(&mut self, topic: Topic, container: Option<&str>, text: String, now: Timestamp) {
-        let same = |note: &&mut Note| {
-            note.topic == topic && note.container.as_deref() == container && note.text == text
-        };
+        let same =
+            |note: &&mut Note| note.topic == topic && note.container.as_deref() == container && note.text == text;
         if let Some(note) = self.notes.iter_mut().find(same) {
             note.count = note.count.saturating_add(1);
             note.last = now;

@@ -203,15 +203,21 @@ mod tests {
                  to the resource is denied",
                 Reason::ImagePullUnauthorized,
             ),
-            ("Head \"https://host/v2/x/manifests/1\": unauthorized: authentication required", Reason::ImagePullUnauthorized),
-            ("Get \"https://host/v2/\": dial tcp: lookup host on 1.1.1.1:53: no such host", Reason::ImageRegistryUnreachable),
-            ("Get \"https://host/v2/\": dial tcp 127.0.0.1:1: connect: connection refused", Reason::ImageRegistryUnreachable),
+            (
+                "Head \"https://host/v2/x/manifests/1\": unauthorized: authentication required",
+                Reason::ImagePullUnauthorized,
+            ),
+            (
+                "Get \"https://host/v2/\": dial tcp: lookup host on 1.1.1.1:53: no such host",
+                Reason::ImageRegistryUnreachable,
+            ),
+            (
+                "Get \"https://host/v2/\": dial tcp 127.0.0.1:1: connect: connection refused",
+                Reason::ImageRegistryUnreachable,
+            ),
             ("Get \"https://host/v2/\": x509: certificate signed by unknown authority", Reason::ImageRegistryTls),
             ("Get \"https://host/v2/\": http: server gave HTTP response to HTTPS client", Reason::ImageRegistryTls),
-            (
-                "no matching manifest for linux/amd64 in the manifest list entries",
-                Reason::ImagePlatformMismatch,
-            ),
+            ("no matching manifest for linux/amd64 in the manifest list entries", Reason::ImagePlatformMismatch),
             ("toomanyrequests: You have reached your pull rate limit.", Reason::ImagePullRateLimited),
             // Podman.
             (
