@@ -93,20 +93,15 @@ pub fn end(folder: &EndpointFolder) {
 }
 
 /// What the agent knows of the instances of a deployment.
-///
-/// # Errors
-/// When the folder can't be read.
-pub fn views(place: &DeploymentFolder) -> Result<Vec<View>, FolderError> {
+#[must_use]
+pub fn views(place: &DeploymentFolder) -> Vec<View> {
     let folder = place.instances();
-    let entries = match std::fs::read_dir(&folder) {
-        Ok(entries) => entries,
-        Err(_) => return Ok(Vec::new()),
-    };
+    let Ok(entries) = std::fs::read_dir(&folder) else { return Vec::new() };
     let paths: Vec<PathBuf> = entries.filter_map(Result::ok).map(|entry| entry.path()).collect();
     let of = |path: &PathBuf| {
         if path.extension().is_some_and(|extension| extension == "json") { folder::read_json(path).ok()? } else { None }
     };
-    Ok(paths.iter().filter_map(of).collect())
+    paths.iter().filter_map(of).collect()
 }
 
 /// What is planned with: nothing of it is looked at on an engine.
@@ -204,7 +199,8 @@ fn gateway_options(folder: &EndpointFolder, address: SocketAddr) -> Options {
         cluster_domain: "localhost".to_owned(),
         peers: None,
         threads: 1,
-        access_log: true,
+        // It would grow for as long as the endpoint is there.
+        access_log: false,
         shutdown_delay: Duration::ZERO,
         drain: DRAIN,
     }

@@ -55,6 +55,10 @@ impl Desk {
 
 /// Follows the plan in a folder, and leaves the report there. Returns the exit code.
 pub async fn run(folder: &Path) -> u8 {
+    // An agent that is killed is followed by one that fetches the same.
+    if let Err(error) = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL)) {
+        tracing::warn!(%error, "this process may outlive its agent");
+    }
     let desk = Desk::new(folder.to_owned());
     let text = folder::text(&desk.plan()).ok().flatten().unwrap_or_default();
     let report = match fetch::read_plan(&text) {

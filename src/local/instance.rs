@@ -219,12 +219,11 @@ impl Instance {
         let mut crashes = Crashes::of_restarts(self.show.borrow().server.restarts);
         let mut running = self.find(&mut crashes).await;
         loop {
-            let container = match running.take() {
-                Some(container) => container,
-                None => {
-                    self.prepare().await;
-                    self.start().await
-                }
+            let container = if let Some(container) = running.take() {
+                container
+            } else {
+                self.prepare().await;
+                self.start().await
             };
             let end = self.watch(&container).await;
             self.ended(end, &mut crashes).await;
@@ -236,7 +235,10 @@ impl Instance {
         let engine = &self.shared.engine;
         loop {
             match container::look(engine, &self.name).await {
-                Ok(None) => return None,
+                Ok(None) => {
+                    self.stands_no_more();
+                    return None;
+                }
                 Ok(Some(Found::Running { since, ports, image })) => {
                     self.runs(since, &ports, &image);
                     return Some(Running { since, ports });
@@ -248,11 +250,22 @@ impl Instance {
                 }
                 Ok(Some(Found::Made)) => {
                     let _ = container::remove(engine, &self.name).await;
+                    self.stands_no_more();
                     return None;
                 }
                 Err(error) => self.is_silent(&engine::words(&error)).await,
             }
         }
+    }
+
+    /// What an agent before this one has seen run is not there.
+    fn stands_no_more(&self) {
+        self.tell(|view, now| {
+            view.set_ready(false, now);
+            if matches!(view.server.state, State::Running { .. }) {
+                view.server.wait("ContainerCreating", "");
+            }
+        });
     }
 
     /// The engine does not answer: for the kubelet, a node that can't make a sandbox.
@@ -407,18 +420,16 @@ impl Instance {
         // What a try before this one may have left.
         container::remove(engine, &self.name).await.map_err(|error| not_started("CreateContainerError", &error))?;
         container::start(engine, &recipe).await.map_err(|(step, error)| not_started(step, &error))?;
-        match container::look(engine, &self.name).await.map_err(|error| not_started("RunContainerError", &error))? {
-            Some(Found::Running { since, ports, image }) => {
-                self.runs(since, &ports, &image);
-                Ok(Running { since, ports })
-            }
+        let found = container::look(engine, &self.name).await;
+        let found = found.map_err(|error| not_started("RunContainerError", &error))?;
+        let (since, ports, image) = if let Some(Found::Running { since, ports, image }) = found {
+            (since, ports, image)
+        } else {
             // It has ended already, which is for the watch to find.
-            _ => {
-                let since = Timestamp::now();
-                self.runs(since, &HashMap::new(), server.image.as_deref().unwrap_or_default());
-                Ok(Running { since, ports: HashMap::new() })
-            }
-        }
+            (Timestamp::now(), HashMap::new(), server.image.clone().unwrap_or_default())
+        };
+        self.runs(since, &ports, &image);
+        Ok(Running { since, ports })
     }
 
     fn labels(&self) -> HashMap<String, String> {

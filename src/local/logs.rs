@@ -104,7 +104,7 @@ pub fn of_file(path: PathBuf, extent: Extent) -> Pieces {
             };
             file.read_to_end(&mut text).await.map_err(failed(&path))?;
             let read = text.len() as u64;
-            Ok((last_lines(text.into(), extent.lines), read))
+            Ok((last_lines(&text.into(), extent.lines), read))
         }
     };
     let rest = move |read: u64| {
@@ -135,7 +135,7 @@ pub fn of_file(path: PathBuf, extent: Extent) -> Pieces {
 }
 
 /// The last `lines` of a text.
-fn last_lines(text: Bytes, lines: u64) -> Bytes {
+fn last_lines(text: &Bytes, lines: u64) -> Bytes {
     if lines == 0 {
         return Bytes::new();
     }
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn the_last_lines_are_whole() {
-        let last = |text: &'static str, lines| String::from_utf8(last_lines(text.into(), lines).to_vec()).unwrap();
+        let last = |text: &'static str, lines| String::from_utf8(last_lines(&text.into(), lines).to_vec()).unwrap();
         assert_eq!(last("a\nb\nc\n", 2), "b\nc\n");
         assert_eq!(last("a\nb\nc", 2), "b\nc");
         assert_eq!(last("a\nb\n", 9), "a\nb\n");

@@ -1,6 +1,6 @@
 //! The volumes of a pod → what is mounted into its container from this machine.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bollard::models::{Mount, MountType};
 use k8s_openapi::api::core::v1::{Container, PodSpec, Volume, VolumeMount};
@@ -40,17 +40,17 @@ pub fn of_server(
             let is_code = mount.name == ArtifactKind::Code.as_str();
             let name = source.file_name().and_then(|name| name.to_str()).filter(|_| is_code && source.is_file());
             let target = name.map_or_else(|| mount.mount_path.clone(), |name| format!("{}/{name}", mount.mount_path));
-            return Some(bind(source, target, true));
+            return Some(bind(&source, target, true));
         }
         if let Some(map) = &volume.config_map {
-            return Some(bind(place.config_map(&map.name), mount.mount_path.clone(), true));
+            return Some(bind(&place.config_map(&map.name), mount.mount_path.clone(), true));
         }
-        Some(bind(fetched(&mount.name)?, mount.mount_path.clone(), false))
+        Some(bind(&fetched(&mount.name)?, mount.mount_path.clone(), false))
     };
     container.volume_mounts.iter().flatten().filter_map(of).collect()
 }
 
-fn bind(source: PathBuf, target: String, read_only: bool) -> Mount {
+fn bind(source: &Path, target: String, read_only: bool) -> Mount {
     Mount {
         typ: Some(MountType::BIND),
         source: Some(source.display().to_string()),

@@ -492,7 +492,7 @@ impl Store {
     pub fn instances(&self, endpoint: &str, name: &str) -> Result<Vec<String>, StoreError> {
         check_name("spec.endpointName", endpoint)?;
         check_name("spec.deploymentName", name)?;
-        let mut views = agent::views(&self.folder(endpoint).deployment(name))?;
+        let mut views = agent::views(&self.folder(endpoint).deployment(name));
         views.sort_by_key(|view| view.created);
         Ok(views.into_iter().map(|view| view.name).collect())
     }
@@ -541,7 +541,7 @@ fn metadata(wanted: &ObjectMeta, before: Option<ObjectMeta>, same: bool) -> Resu
         labels: wanted.labels.clone(),
         annotations: (!annotations.is_empty()).then_some(annotations),
         uid: Some(before.uid.unwrap_or_else(|| URL_SAFE_NO_PAD.encode(random))),
-        creation_timestamp: Some(before.creation_timestamp.unwrap_or_else(|| whole_seconds())),
+        creation_timestamp: Some(before.creation_timestamp.unwrap_or_else(whole_seconds)),
         generation: Some(if same && generation > 0 { generation } else { generation + 1 }),
         ..ObjectMeta::default()
     })

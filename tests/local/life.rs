@@ -193,3 +193,23 @@ async fn a_model_is_fetched_and_both_logs_can_be_read() {
     assert_eq!(text(log), "serving as 1000 from /var/azureml-app/azureml-models/iris/1\n");
     trial.end().await;
 }
+
+#[tokio::test]
+async fn a_container_that_went_while_no_agent_lived_is_made_again() {
+    let trial = Trial::new("went", json!({"traffic": {"blue": 100}})).await;
+    trial.put("blue", json!({}));
+    trial.until_settled("blue").await;
+    mooring_operator::local::agent::end(&trial.store.folder("went"));
+    while trial.store.has_agent("went").unwrap() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let engine = mooring_operator::local::engine::Engine::connect().await.unwrap();
+    let name = trial.containers().await.remove(0);
+    mooring_operator::local::instance::container::remove(&engine, &name).await.unwrap();
+    trial.store.ensure_agent("went").await.unwrap();
+    trial.until("blue", "missing", |status| status.ready_replicas == 0).await;
+    trial.until_settled("blue").await;
+    trial.until_assigned().await;
+    assert_eq!(trial.ask("x").await, (200, "blue".to_owned()));
+    trial.end().await;
+}

@@ -19,7 +19,7 @@ use tokio::sync::OnceCell;
 /// The image of all tests.
 pub const IMAGE: &str = "mooring-test/server:1";
 /// Longest wait for something that is to come.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// One endpoint in a store of its own; everything of it goes with this.
 pub struct Trial {

@@ -126,7 +126,7 @@ impl Member {
 
     /// What the instances were made from, as it was kept.
     fn blueprints(&self) -> Vec<Blueprint> {
-        let views = super::views(&self.place).unwrap_or_default();
+        let views = super::views(&self.place);
         views.iter().filter_map(|view| folder::read_json(&self.place.blueprint(&view.name)).ok().flatten()).collect()
     }
 

@@ -216,7 +216,7 @@ pub async fn stop(engine: &Engine, name: &str, grace: Duration) {
     let seconds = i32::try_from(grace.as_secs()).unwrap_or(i32::MAX);
     let options = StopContainerOptionsBuilder::default().t(seconds).build();
     // The engine answers when the container has ended, which may be later than its answers may otherwise be.
-    let engine = engine.api.clone().with_timeout(grace + Duration::from_secs(60));
+    let engine = engine.api.clone().with_timeout(grace + Duration::from_mins(1));
     if let Err(error) = engine.stop_container(name, Some(options)).await
         && !matches!(engine::status(&error), Some(304 | 404))
     {
