@@ -9,6 +9,7 @@ mod doctor;
 mod explain;
 mod instance_type;
 mod invoke;
+mod local;
 mod logs;
 mod quota;
 mod regenerate;
@@ -45,6 +46,8 @@ pub async fn run(arguments: Arguments) -> Result<(), CliError> {
             print::bytes(&script)
         }
         Command::Version => print::text(concat!("mooring ", env!("CARGO_PKG_VERSION"), "\n")),
+        Command::LocalAgent { name } => local::agent(&name).await,
+        Command::LocalFetch { folder } => local::fetch(&folder).await,
         Command::Convert(asked) => convert::convert(&asked),
         Command::Explain(asked) => explain::explain(&asked.what),
         Command::Doctor(asked) => doctor::run(&connect(cluster).await?, &asked).await,

@@ -204,6 +204,15 @@ pub enum CliError {
     /// The output could not be written.
     #[error("writing the output failed")]
     Write(#[source] std::io::Error),
+    /// The local agent can't go on.
+    #[error("the local agent can't go on")]
+    Agent(#[source] Cause),
+    /// The storage initializer of local mode has failed.
+    #[error("not everything is in place; the lines above tell why")]
+    NotFetched {
+        /// The exit code of `mooring-fetch` for it.
+        code: u8,
+    },
     /// The output could not be put into its form.
     #[error("putting the output into its form failed")]
     Form(#[source] Cause),
@@ -221,6 +230,7 @@ impl CliError {
             | Self::Gone { .. }
             | Self::Unexplained { .. } => 3,
             Self::TimedOut { .. } | Self::Late { .. } => 4,
+            Self::NotFetched { code } => *code,
             // What a shell says of a program that SIGINT ended.
             Self::Interrupted { .. } => 130,
             _ => 1,
