@@ -12,9 +12,12 @@ mod face;
 mod field;
 mod follow;
 mod input;
+mod machine;
+mod on_machine;
 mod print;
 mod schema;
 mod table;
+mod target;
 mod wire;
 
 pub use error::CliError;

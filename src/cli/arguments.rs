@@ -62,6 +62,9 @@ pub struct Cluster {
     /// Namespace; that of the context without it.
     #[arg(long, global = true)]
     pub namespace: Option<String>,
+    /// On this machine's container engine, Docker or Podman, and not in a cluster.
+    #[arg(long, global = true)]
+    pub local: bool,
     /// Longest wait: for an answer, 30 without it and 330 for a model; for a change to be carried out, as long as the
     /// deployment's own provisioningTimeoutSeconds without it.
     #[arg(long, global = true, value_name = "SECONDS")]

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus, ReplicaSet};
 use k8s_openapi::api::core::v1::{
-    ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, Pod,
-    PodCondition, PodStatus,
+    Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
+    Pod, PodCondition, PodSpec, PodStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 
@@ -75,6 +75,11 @@ pub fn pod(view: &View) -> Arc<Pod> {
             creation_timestamp: Some(Time(view.created)),
             ..ObjectMeta::default()
         },
+        spec: Some(PodSpec {
+            containers: vec![named(SERVER)],
+            init_containers: view.initializer.as_ref().map(|_| vec![named(INITIALIZER)]),
+            ..PodSpec::default()
+        }),
         status: Some(PodStatus {
             phase: Some(if is_running { "Running" } else { "Pending" }.to_owned()),
             conditions: Some(vec![
@@ -89,8 +94,11 @@ pub fn pod(view: &View) -> Arc<Pod> {
             container_statuses: Some(vec![container(SERVER, &view.server, view.ready)]),
             ..PodStatus::default()
         }),
-        ..Pod::default()
     })
+}
+
+fn named(name: &str) -> Container {
+    Container { name: name.to_owned(), ..Container::default() }
 }
 
 fn container(name: &str, view: &ContainerView, ready: bool) -> ContainerStatus {

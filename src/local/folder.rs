@@ -5,6 +5,7 @@
 //!               endpoint-status.yaml   what became of it
 //!               keys.yaml secrets.yaml
 //!               config-maps/NAME/KEY
+//!               builds/DIGEST          a Dockerfile that was made from a conda environment, with what it copies
 //!               route.yaml             the gateway's table
 //!               port agent.lock agent.log
 //!               deployments/NAME/deployment.yaml status.yaml
@@ -119,6 +120,12 @@ impl EndpointFolder {
     #[must_use]
     pub fn route(&self) -> PathBuf {
         self.0.join("route.yaml")
+    }
+
+    /// Where an image is built whose Dockerfile nobody has written, by what it is built from.
+    #[must_use]
+    pub fn build(&self, digest: &str) -> PathBuf {
+        self.0.join("builds").join(digest)
     }
 
     /// The port of the gateway.

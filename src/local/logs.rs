@@ -28,6 +28,8 @@ pub struct Extent {
     pub follow: bool,
     /// Whether it is that of the container before the last restart.
     pub previous: bool,
+    /// Whether each line begins with its time; those of the storage initializer always do.
+    pub timestamps: bool,
 }
 
 /// Why a log can't be read.
@@ -68,6 +70,7 @@ pub fn of_server(engine: &Engine, instance: &str, extent: Extent) -> Pieces {
         .stdout(true)
         .stderr(true)
         .follow(extent.follow && !extent.previous)
+        .timestamps(extent.timestamps)
         .tail(&extent.lines.to_string())
         .build();
     let (engine, instance) = (engine.clone(), instance.to_owned());
@@ -165,7 +168,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
         std::fs::write(&path, "a\nb\n").unwrap();
-        let extent = Extent { lines: 1, follow: true, previous: false };
+        let extent = Extent { lines: 1, follow: true, previous: false, timestamps: false };
         let mut pieces = of_file(path.clone(), extent);
         assert_eq!(pieces.next().await.unwrap().unwrap(), "b\n");
         std::fs::File::options().append(true).open(&path).unwrap().write_all(b"c\n").unwrap();

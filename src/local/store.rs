@@ -5,11 +5,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde::{Deserialize, Serialize};
 
@@ -17,9 +19,10 @@ use super::annotation::{DEPLOYMENT, ENDPOINT, FOLDER, INSTANCE, NAMESPACE, RESTA
 use super::engine::{self, Engine, EngineError};
 use super::folder::{self, EndpointFolder, FolderError};
 use super::instance::container;
+use super::instance::view::View;
 use super::logs::{self, Extent, Pieces};
 use super::variable::Secrets;
-use super::{agent, host_path};
+use super::{agent, evidence, host_path};
 use crate::api::deployment::{OnlineDeployment, OnlineDeploymentStatus};
 use crate::api::endpoint::{AuthMode, OnlineEndpoint, OnlineEndpointStatus};
 
@@ -143,6 +146,12 @@ impl Store {
         Self { root, program }
     }
 
+    /// The folder that everything is in.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// The program that agents are.
     #[must_use]
     pub fn program(&self) -> &Path {
@@ -251,7 +260,7 @@ impl Store {
     /// # Errors
     /// When it can't be written.
     pub fn put_secret(&self, endpoint: &str, name: &str, data: BTreeMap<String, String>) -> Result<(), StoreError> {
-        self.existing(endpoint)?;
+        check_name("metadata.name", endpoint)?;
         let path = self.folder(endpoint).secrets();
         let mut secrets: Secrets = folder::read(&path)?.unwrap_or_default();
         secrets.insert(name.to_owned(), data);
@@ -266,11 +275,11 @@ impl Store {
         &self,
         endpoint: &str,
         name: &str,
-        data: &BTreeMap<String, String>,
+        data: &BTreeMap<String, Vec<u8>>,
     ) -> Result<(), StoreError> {
         /// What a container may read as any user.
         const READABLE: u32 = 0o644;
-        self.existing(endpoint)?;
+        check_name("metadata.name", endpoint)?;
         let plain = |text: &str| {
             let fits = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '.');
             !text.is_empty() && text.len() <= 253 && !text.starts_with("..") && text != "." && text.chars().all(fits)
@@ -288,7 +297,7 @@ impl Store {
             }
         }
         for (key, text) in data {
-            folder::write_bytes(&folder.join(key), text.as_bytes(), READABLE)?;
+            folder::write_bytes(&folder.join(key), text, READABLE)?;
         }
         Ok(())
     }
@@ -489,11 +498,43 @@ impl Store {
     /// # Errors
     /// When the folder can't be read.
     pub fn instances(&self, endpoint: &str, name: &str) -> Result<Vec<String>, StoreError> {
+        Ok(self.views(endpoint, name)?.into_iter().map(|view| view.name).collect())
+    }
+
+    /// What is known of the instances of a deployment, the oldest first.
+    ///
+    /// # Errors
+    /// When a name can't be one.
+    pub fn views(&self, endpoint: &str, name: &str) -> Result<Vec<View>, StoreError> {
         check_name("spec.endpointName", endpoint)?;
         check_name("spec.deploymentName", name)?;
         let mut views = agent::views(&self.folder(endpoint).deployment(name));
         views.sort_by_key(|view| view.created);
-        Ok(views.into_iter().map(|view| view.name).collect())
+        Ok(views)
+    }
+
+    /// The instances of a deployment as pods, the oldest first.
+    ///
+    /// # Errors
+    /// When a name can't be one.
+    pub fn pods(&self, endpoint: &str, name: &str) -> Result<Vec<Pod>, StoreError> {
+        Ok(self.views(endpoint, name)?.iter().map(|view| Arc::unwrap_or_clone(evidence::pod(view))).collect())
+    }
+
+    /// Whether anything of an endpoint is left: files or containers.
+    ///
+    /// # Errors
+    /// When the name can't be one.
+    pub async fn has_traces(&self, name: &str) -> Result<bool, StoreError> {
+        check_name("metadata.name", name)?;
+        let folder = self.folder(name);
+        if folder.path().exists() {
+            return Ok(true);
+        }
+        let Ok(engine) = Engine::connect().await else { return Ok(false) };
+        let path = folder.path().display().to_string();
+        let found = container::labelled(&engine, &[(ENDPOINT, name), (FOLDER, &path)], INSTANCE).await;
+        Ok(found.is_ok_and(|found| !found.is_empty()))
     }
 
     /// The log of the inference server of an instance.
@@ -702,7 +743,7 @@ mod tests {
         }
         store.put_endpoint(&endpoint(&json!({}))).unwrap();
         for key in ["../x", "a/b", "..", ""] {
-            let data = BTreeMap::from([(key.to_owned(), String::new())]);
+            let data = BTreeMap::from([(key.to_owned(), Vec::new())]);
             assert!(store.put_config_map("iris", "code", &data).is_err(), "{key}");
         }
     }
@@ -724,7 +765,7 @@ mod tests {
         let (_root, store) = store();
         store.put_endpoint(&endpoint(&json!({}))).unwrap();
         let put = |key: &str| {
-            let data = BTreeMap::from([(key.to_owned(), "x".to_owned())]);
+            let data = BTreeMap::from([(key.to_owned(), b"x".to_vec())]);
             store.put_config_map("iris", "code", &data).unwrap();
         };
         put("a.py");
