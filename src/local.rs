@@ -18,6 +18,7 @@ pub mod agent;
 pub mod annotation;
 pub mod build;
 pub mod credentials;
+pub mod development;
 pub mod engine;
 pub mod evidence;
 pub mod fetch;

@@ -215,6 +215,18 @@ impl Target {
         }
     }
 
+    /// Writes a development container for a deployment that serves, when one is asked for.
+    pub(super) fn develop(&self, object: &OnlineDeployment, asked: &OnMachine) -> Result<(), CliError> {
+        let Self::Local(machine) = self else { return Ok(()) };
+        if asked.vscode_debug {
+            let written = machine.store.develop(&object.spec.endpoint_name, object.deployment_name())?;
+            let file = written.folder.join(".devcontainer/devcontainer.json");
+            eprintln!("its development container is {}; open it with", file.display());
+            eprintln!("  code --folder-uri {}", written.address());
+        }
+        Ok(())
+    }
+
     /// The folder of this machine's state, for what documents name on it.
     pub(super) fn state(&self) -> Option<&Path> {
         match self {

@@ -16,10 +16,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde::{Deserialize, Serialize};
 
 use super::annotation::{DEPLOYMENT, ENDPOINT, FOLDER, INSTANCE, NAMESPACE, RESTARTED_AT};
+use super::development::{self, Development, DevelopmentError};
 use super::engine::{self, Engine, EngineError};
 use super::folder::{self, EndpointFolder, FolderError};
-use super::instance::container;
 use super::instance::view::View;
+use super::instance::{Blueprint, container};
 use super::logs::{self, Extent, Pieces};
 use super::variable::Secrets;
 use super::{agent, evidence, host_path};
@@ -51,6 +52,9 @@ pub enum StoreError {
     /// It is not known where state belongs.
     #[error("it is not known where to keep the state; set HOME, XDG_STATE_HOME or {FOLDER_VARIABLE}")]
     Homeless,
+    /// It can't be developed.
+    #[error(transparent)]
+    Development(#[from] DevelopmentError),
     /// There is no such object.
     #[error("there is no local {kind} {name:?}; create it first")]
     NotFound {
@@ -519,6 +523,19 @@ impl Store {
     /// When a name can't be one.
     pub fn pods(&self, endpoint: &str, name: &str) -> Result<Vec<Pod>, StoreError> {
         Ok(self.views(endpoint, name)?.iter().map(|view| Arc::unwrap_or_clone(evidence::pod(view))).collect())
+    }
+
+    /// Writes the development container of a deployment, from its newest instance.
+    ///
+    /// # Errors
+    /// When there is nothing to debug, or it can't be written.
+    pub fn develop(&self, endpoint: &str, name: &str) -> Result<Development, StoreError> {
+        let folder = self.folder(endpoint);
+        let place = folder.deployment(name);
+        let newest = self.views(endpoint, name)?.pop();
+        let blueprint = newest.map(|view| folder::read_json::<Blueprint>(&place.blueprint(&view.name))).transpose()?;
+        let blueprint = blueprint.flatten().ok_or_else(|| DevelopmentError::NoInstance(name.to_owned()))?;
+        Ok(development::write(&folder, &place, &blueprint)?)
     }
 
     /// Whether anything of an endpoint is left: files or containers.

@@ -36,10 +36,16 @@ pub async fn mooring_with(place: &Place, arguments: &[&str], input: &str) -> End
 
 /// Runs it as it is, without a kubeconfig to be found.
 pub async fn run(arguments: &[&str], input: &str) -> Ended {
+    run_with(arguments, input, &[]).await
+}
+
+/// The same with some variables.
+pub async fn run_with(arguments: &[&str], input: &str, variables: &[(&str, &str)]) -> Ended {
     let mut child = Command::new(env!("CARGO_BIN_EXE_mooring"))
         .args(arguments)
         .env("KUBECONFIG", "/nowhere")
         .env_remove("KUBERNETES_SERVICE_HOST")
+        .envs(variables.iter().copied())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -202,7 +202,7 @@ async fn artifacts_that_are_missing_have_the_clusters_names() {
     let error = trial.status("model").error.unwrap();
     assert!(error.message.contains(&format!("file://{root}/none")), "{}", error.message);
     // A ConfigMap that comes is found.
-    let code = BTreeMap::from([("score.py".to_owned(), "three".to_owned())]);
+    let code = BTreeMap::from([("score.py".to_owned(), b"three".to_vec())]);
     trial.store.put_config_map("missing", "none", &code).unwrap();
     trial.until_settled("map").await;
     trial.end().await;

@@ -184,7 +184,7 @@ async fn a_model_is_fetched_and_both_logs_can_be_read() {
     trial.until_settled("blue").await;
     trial.until_assigned().await;
     assert_eq!(trial.ask("x").await, (200, "blue ./iris.bin=weights".to_owned()));
-    let extent = Extent { lines: 100, follow: false, previous: false };
+    let extent = Extent { lines: 100, follow: false, previous: false, timestamps: false };
     let text = |pieces: Vec<hyper::body::Bytes>| String::from_utf8(pieces.concat()).unwrap();
     let log = trial.store.initializer_log("fetches", "blue", extent).unwrap().try_collect().await.unwrap();
     assert!(text(log).contains(&format!("http://{address}/models/iris.bin")));

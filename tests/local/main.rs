@@ -4,5 +4,6 @@
 #![expect(clippy::needless_pass_by_value, reason = "documents are written where they are passed")]
 
 mod faults;
+mod gateway;
 mod life;
 mod support;

@@ -32,7 +32,7 @@ pub struct OnMachine {
     #[arg(long, value_name = "NUMBER", num_args = 0..=1, default_missing_value = "all", visible_alias = "local-enable-gpu", value_parser = gpus)]
     pub gpus: Option<String>,
     /// Write a development container beside the code, in which VS Code runs and debugs the scoring script.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "no_wait")]
     pub vscode_debug: bool,
 }
 

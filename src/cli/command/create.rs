@@ -93,6 +93,7 @@ pub(super) async fn deployment(target: &Target, asked: &CreateDeployment) -> Res
         return asked.ending.print(object);
     }
     let object = follow::deployment(target, &object).await?;
+    target.develop(&object, &asked.on_machine)?;
     if asked.all_traffic {
         let endpoint = traffic::all_to(target, &object).await?;
         follow::endpoint(target, &endpoint).await?;

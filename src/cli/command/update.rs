@@ -5,14 +5,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{create, ended, ended_deployment, traffic};
+use super::{create, ended, traffic};
 use crate::api::deployment::OnlineDeployment;
 use crate::api::endpoint::OnlineEndpoint;
-use crate::cli::CliError;
 use crate::cli::arguments::deployment::UpdateDeployment;
 use crate::cli::arguments::endpoint::UpdateEndpoint;
 use crate::cli::documents::{self, Given, Subject};
 use crate::cli::target::Target;
+use crate::cli::{CliError, follow};
 
 pub(super) async fn endpoint(target: &Target, asked: &UpdateEndpoint) -> Result<(), CliError> {
     let given = Given {
@@ -91,7 +91,12 @@ pub(super) async fn deployment(target: &Target, asked: &UpdateDeployment) -> Res
             target.prepare(object, &asked.on_machine)
         })
         .await?;
-    ended_deployment(target, object, asked.ending).await
+    if asked.ending.waiting.no_wait {
+        return asked.ending.print(object);
+    }
+    let object = follow::deployment(target, &object).await?;
+    target.develop(&object, &asked.on_machine)?;
+    asked.ending.print(object)
 }
 
 /// A spec with some of its fields set.
