@@ -48,7 +48,7 @@ pub(super) async fn invoke(target: &Target, arguments: Invoke) -> Result<(), Cli
         eprintln!("{to}: connected after {opened} ms, answered after {answered} ms, ended after {ended} ms");
     }
     whole?;
-    if head.status == StatusCode::OK { Ok(()) } else { Err(refused(&arguments.name, &head)) }
+    if head.status == StatusCode::OK { Ok(()) } else { Err(refused(&arguments.name, &target.arguments(), &head)) }
 }
 
 /// Opens the way to the gateway: of this machine, at an address, or in the cluster.
@@ -121,20 +121,22 @@ fn phrase(head: &Parts) -> String {
     own.map_or_else(usual, |phrase| String::from_utf8_lossy(phrase.as_bytes()).into_owned())
 }
 
-fn refused(endpoint: &str, head: &Parts) -> CliError {
+fn refused(endpoint: &str, place: &str, head: &Parts) -> CliError {
     let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
     let phrase = phrase(head);
     let next_step = match head.status.as_u16() {
-        401 => format!("check that this is its gateway, and its keys: `mooring endpoint show -n {endpoint}`"),
-        404 => format!("look at its traffic and deployments: `mooring endpoint show -n {endpoint}`"),
+        401 => format!("check that this is its gateway, and its keys: `mooring endpoint show {place} -n {endpoint}`"),
+        404 => format!("look at its traffic and deployments: `mooring endpoint show {place} -n {endpoint}`"),
         408 => "make the model faster, or raise requestSettings.requestTimeoutMs of the deployment".to_owned(),
         413 => "send less, or raise limits.maxRequestBytes of the endpoint".to_owned(),
         424 if phrase.starts_with("Response Payload") => {
             "let the model answer less, or raise limits.maxResponseBytes of the endpoint".to_owned()
         }
         424 => match header(DEPLOYMENT) {
-            Some(name) => format!("read the model's log: `mooring deployment get-logs -e {endpoint} -n {name}`"),
-            None => format!("look at its deployments: `mooring deployment list -e {endpoint}`"),
+            Some(name) => {
+                format!("read the model's log: `mooring deployment get-logs {place} -e {endpoint} -n {name}`")
+            }
+            None => format!("look at its deployments: `mooring deployment list {place} -e {endpoint}`"),
         },
         429 => "try again later, or add instances to the deployment".to_owned(),
         _ => "read the answer".to_owned(),
