@@ -33,6 +33,8 @@ use member::Member;
 pub const VERB: &str = "local-agent";
 /// Time between two looks at the files.
 const PERIOD: Duration = Duration::from_millis(200);
+/// Longest time between two passes: some decisions are of the clock alone.
+const REVIEW: Duration = Duration::from_secs(1);
 /// Time between two searches for containers that belong to nobody.
 const SEARCH: Duration = Duration::from_secs(30);
 /// Time in which requests in flight may finish when the endpoint goes.
@@ -132,13 +134,20 @@ pub async fn run(store: &Store, endpoint: &str, shutdown: CancellationToken) -> 
     let stop = CancellationToken::new();
     let mut gateway = tokio::spawn(gateway::run(gateway_options(&folder, address), stop.clone()));
     let mut agent = Agent::new(store, endpoint.to_owned(), folder, address);
+    let mut seen = None;
+    let mut due = Instant::now();
+    let mut is_told = false;
     let ended = loop {
-        if !agent.pass().await {
-            break Ok(());
+        let written = agent.folder.written().ok();
+        if is_told || seen != written || Instant::now() >= due {
+            (seen, due) = (written, Instant::now() + REVIEW);
+            if !agent.pass().await {
+                break Ok(());
+            }
         }
-        tokio::select! {
-            () = tokio::time::sleep(PERIOD) => {}
-            () = agent.changed.notified() => {}
+        is_told = tokio::select! {
+            () = tokio::time::sleep(PERIOD) => false,
+            () = agent.changed.notified() => true,
             () = shutdown.cancelled() => break Ok(()),
             ended = &mut gateway => {
                 let error = match ended {
@@ -147,7 +156,7 @@ pub async fn run(store: &Store, endpoint: &str, shutdown: CancellationToken) -> 
                 };
                 break Err(AgentError::Gateway(error));
             }
-        }
+        };
     };
     stop.cancel();
     if ended.is_ok() && !gateway.is_finished() {

@@ -21,6 +21,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::SystemTime;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -150,6 +151,17 @@ impl EndpointFolder {
     #[must_use]
     pub fn deployment(&self, name: &str) -> DeploymentFolder {
         DeploymentFolder(self.0.join("deployments").join(name.to_ascii_lowercase()))
+    }
+
+    /// When each object was written that is wanted: other whenever one of them is.
+    ///
+    /// # Errors
+    /// When a folder can't be read.
+    pub fn written(&self) -> Result<Vec<Option<SystemTime>>, FolderError> {
+        let time = |path: PathBuf| fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
+        let deployments = self.deployments()?;
+        let deployments = deployments.iter().map(|name| time(self.deployment(name).object()));
+        Ok(std::iter::once(time(self.object())).chain(deployments).collect())
     }
 
     /// The names of the folders of deployments.
@@ -365,6 +377,24 @@ mod tests {
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&folder.keys()), mode(folder.path())), (0o600, 0o700));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left on its way");
+    }
+
+    #[test]
+    fn it_shows_when_an_object_is_written_or_gone() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = EndpointFolder::new(root.path(), "iris");
+        let mut seen = vec![folder.written().unwrap()];
+        write(&folder.object(), &1).unwrap();
+        seen.push(folder.written().unwrap());
+        write(&folder.deployment("blue").object(), &1).unwrap();
+        seen.push(folder.written().unwrap());
+        remove(&folder.deployment("blue").object()).unwrap();
+        seen.push(folder.written().unwrap());
+        seen.sort();
+        seen.dedup();
+        assert_eq!(seen.len(), 4, "{seen:?}");
+        write(&folder.deployment("blue").status(), &1).unwrap();
+        assert_eq!(folder.written().unwrap(), folder.written().unwrap());
     }
 
     #[test]

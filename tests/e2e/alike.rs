@@ -20,7 +20,7 @@ use crate::support::store::{Fault, Store};
 /// Longest wait for a fault to be told.
 const PATIENCE: Duration = Duration::from_mins(4);
 /// Faults at a time: each has an instance here and one in the cluster.
-const SIDE_BY_SIDE: usize = 3;
+const SIDE_BY_SIDE: usize = 6;
 
 /// What goes wrong, in a file.
 struct Case {
@@ -205,6 +205,7 @@ async fn a_fault_has_one_name_on_this_machine_and_in_the_cluster() {
     let (there, here) = (Where::Cluster(&place), Where::Local(state));
     let outcomes = stream::iter(&cases).map(async |case| {
         let (cluster, local) = tokio::join!(there.outcome(case), here.outcome(case));
+        println!("{}: {cluster} {local}", case.name);
         (case, cluster, local)
     });
     let rows: Vec<_> = outcomes.buffered(SIDE_BY_SIDE).collect().await;

@@ -65,7 +65,7 @@ async fn the_sample_is_made_asked_changed_read_and_deleted() {
 
     run(&format!("endpoint create -f {}", file("endpoint.yml"))).await;
     run(&format!("deployment create -f {} --all-traffic", file("blue.yml"))).await;
-    assert_eq!(run(&invoke).await.data, "[0, 2]\n");
+    assert_eq!(run(&invoke).await.data, "[0, 2]");
     let log = run("deployment get-logs -e iris-local -n blue -l 200").await.data;
     assert!(log.contains("loaded /var/azureml-app/azureml-models/"), "{log}");
 
@@ -74,14 +74,14 @@ async fn the_sample_is_made_asked_changed_read_and_deleted() {
     std::fs::write(at("src/score.py"), script.replace("return model.predict(data).tolist()", "return len(data)"))
         .unwrap();
     run("deployment restart -e iris-local -n blue").await;
-    assert_eq!(run(&invoke).await.data, "2\n");
+    assert_eq!(run(&invoke).await.data, "2");
 
     // A second deployment gets a part.
     run(&format!("deployment create -f {}", file("green.yml"))).await;
     let split = run("endpoint traffic -n iris-local blue=90 green=10 -o json").await;
     let split: Value = serde_json::from_str(&split.data).unwrap();
     assert_eq!((&split[0]["inForce"], &split[1]["inForce"]), (&Value::from(90), &Value::from(10)));
-    assert_eq!(run(&format!("{invoke} -d green")).await.data, "2\n");
+    assert_eq!(run(&format!("{invoke} -d green")).await.data, "2");
 
     run("endpoint delete -n iris-local --yes").await;
     assert!(!at("state").join("iris-local").exists());
