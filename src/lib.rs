@@ -12,7 +12,7 @@
 //! | [`webhook`] | answers the API server | plan, api, catalogue, process |
 //! | [`gateway`] | touches a scoring request | api, catalogue, process |
 //! | [`fetch`] | touches a model's bytes | api, catalogue, process |
-//! | [`cli`] | touches a terminal | api, catalogue, process |
+//! | [`cli`] | touches a terminal | fetch, plan, api, catalogue, process |
 //!
 //! `tests/rooms.rs` reads the sources and fails when a room uses one that it must not know.
 
@@ -26,7 +26,7 @@ pub mod fetch;
 pub mod gateway;
 #[cfg(feature = "operator")]
 pub mod operator;
-#[cfg(feature = "operator")]
+#[cfg(feature = "plan")]
 pub mod plan;
 pub mod process;
 #[cfg(feature = "operator")]

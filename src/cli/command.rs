@@ -45,7 +45,7 @@ pub async fn run(arguments: Arguments) -> Result<(), CliError> {
             print::bytes(&script)
         }
         Command::Version => print::text(concat!("mooring ", env!("CARGO_PKG_VERSION"), "\n")),
-        Command::Convert(asked) => convert::convert(&asked),
+        Command::Convert(asked) => convert::convert(&asked).await,
         Command::Explain(asked) => explain::explain(&asked.what),
         Command::Doctor(asked) => doctor::run(&connect(cluster).await?, &asked).await,
         Command::Endpoint(verb) => endpoint(&connect(cluster).await?, verb).await,

@@ -12,7 +12,8 @@ use crate::cli::CliError;
 use crate::cli::arguments::deployment::UpdateDeployment;
 use crate::cli::arguments::endpoint::UpdateEndpoint;
 use crate::cli::connect::Connection;
-use crate::cli::documents::{self, Given, Subject};
+use crate::cli::documents::{self, Given, Local, Subject};
+use crate::cli::remembered::Chosen;
 
 pub(super) async fn endpoint(connection: &Connection, asked: &UpdateEndpoint) -> Result<(), CliError> {
     let given = Given {
@@ -21,6 +22,7 @@ pub(super) async fn endpoint(connection: &Connection, asked: &UpdateEndpoint) ->
         endpoint: asked.name.as_deref(),
         deployment: None,
         azure: &asked.azure,
+        local: Local::Left,
     };
     let file = asked.file.as_ref().map(|file| documents::read(file, given)).transpose()?;
     let of_file = match file.as_ref().map(|found| found.endpoints.as_slice()) {
@@ -33,7 +35,8 @@ pub(super) async fn endpoint(connection: &Connection, asked: &UpdateEndpoint) ->
     let name = asked.name.clone().or_else(|| of_file.map(ResourceExt::name_any)).unwrap_or_default();
     let object = connection.endpoint(&name).await?;
     if let Some(found) = &file {
-        create::beside(connection, found).await?;
+        let chosen = Chosen::of(asked.azure.artifact_store.as_ref(), connection.context.as_deref())?;
+        create::beside(connection, found, &chosen).await?;
         if !found.deployments.is_empty() {
             eprintln!("the deployments in the file are left alone; `mooring deployment update` takes them");
         }
@@ -61,18 +64,21 @@ pub(super) async fn endpoint(connection: &Connection, asked: &UpdateEndpoint) ->
 
 pub(super) async fn deployment(connection: &Connection, asked: &UpdateDeployment) -> Result<(), CliError> {
     let names @ (endpoint, name) = (asked.endpoint_name.as_deref(), asked.name.as_deref());
-    let new = match &asked.file {
+    let (new, object) = match &asked.file {
         Some(file) => {
-            let mut found = documents::read_deployments(file, names, &asked.set, &asked.azure)?;
-            let object = create::one(&mut found, names)?;
-            create::beside(connection, &found).await?;
-            Some(object)
+            let chosen = Chosen::of(asked.azure.artifact_store.as_ref(), connection.context.as_deref())?;
+            let store = chosen.store.as_ref();
+            let mut found = documents::read_deployments(file, names, &asked.set, &asked.azure, store)?;
+            let new = create::one(&mut found, names)?;
+            let object = connection.deployment(Some(&new.spec.endpoint_name), new.deployment_name()).await?;
+            create::beside(connection, &found, &chosen).await?;
+            // Before the change, so that no end in between leaves it without an owner. What the revisions before this one
+            // name stays until the deployment goes: a rollback needs it.
+            let owner = OnlineDeployment { spec: new.spec.clone(), ..object.clone() };
+            create::own(connection, &owner, &found).await?;
+            (Some(new), object)
         }
-        None => None,
-    };
-    let object = match &new {
-        Some(new) => connection.deployment(Some(&new.spec.endpoint_name), new.deployment_name()).await?,
-        None => connection.deployment(endpoint, name.unwrap_or_default()).await?,
+        None => (None, connection.deployment(endpoint, name.unwrap_or_default()).await?),
     };
     let object = connection
         .change(object, |object: &mut OnlineDeployment| {
