@@ -213,14 +213,6 @@ pub enum CliError {
         /// Why not.
         source: Cause,
     },
-    /// What was remembered can't be used.
-    #[error("{path} can't be used; correct or remove it, or name the store with --artifact-store")]
-    Remembered {
-        /// The file.
-        path: String,
-        /// Why not.
-        source: Cause,
-    },
     /// The output could not be written.
     #[error("writing the output failed")]
     Write(#[source] std::io::Error),

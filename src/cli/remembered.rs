@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::error::{Cause, CliError};
+use super::error::Cause;
 use super::store::{self, Store};
 use crate::fetch::settings::environment;
 
@@ -35,14 +35,19 @@ pub(super) struct Chosen {
 
 impl Chosen {
     /// The store that was given, else the one that is remembered for the context.
-    pub(super) fn of(given: Option<&Store>, context: Option<&str>) -> Result<Self, CliError> {
+    pub(super) fn of(given: Option<&Store>, context: Option<&str>) -> Self {
         let context = context.map(str::to_owned);
         let store = match (given, &context, file()) {
             (Some(given), _, _) => Some(given.clone()),
-            (None, Some(context), Some(file)) => recall(&file, context)?,
+            (None, Some(context), Some(file)) => recall(&file, context).unwrap_or_else(|error| {
+                // Who needs a store is then asked for one.
+                let file = file.display();
+                eprintln!("{file} can't be used, so that no store is remembered; correct or remove it: {error}");
+                None
+            }),
             _ => None,
         };
-        Ok(Self { store, is_given: given.is_some(), context })
+        Self { store, is_given: given.is_some(), context }
     }
 
     /// Says which store it is when nobody has named it today.
@@ -77,11 +82,10 @@ fn file() -> Option<PathBuf> {
     Some(folder.join("mooring/artifact-stores.yaml"))
 }
 
-fn recall(file: &Path, context: &str) -> Result<Option<Store>, CliError> {
-    let unusable = |source: Cause| CliError::Remembered { path: file.display().to_string(), source };
-    let stores = read(file).map_err(unusable)?;
+fn recall(file: &Path, context: &str) -> Result<Option<Store>, Cause> {
+    let stores = read(file)?;
     let Some(text) = stores.artifact_stores.get(context) else { return Ok(None) };
-    store::parse(text).map(Some).map_err(|why| unusable(why.into()))
+    Ok(Some(store::parse(text)?))
 }
 
 fn read(file: &Path) -> Result<Stores, Cause> {
@@ -142,13 +146,12 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_can_not_be_understood_is_named_and_left_alone() {
+    fn a_file_that_can_not_be_understood_is_left_alone() {
         let place = tempfile::tempdir().unwrap();
         let file = place.path().join("artifact-stores.yaml");
         for text in ["artifactStores: [", "other: 1", "artifactStores: {one: ftp://x}"] {
             fs::write(&file, text).unwrap();
-            let error = recall(&file, "one").unwrap_err().to_string();
-            assert!(error.contains(&file.display().to_string()), "{error}");
+            assert!(recall(&file, "one").is_err(), "{text}");
         }
         fs::write(&file, "other: 1").unwrap();
         assert!(keep(&file, "one", &store::parse("s3://models").unwrap()).is_err());

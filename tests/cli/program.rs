@@ -30,15 +30,28 @@ pub async fn mooring(place: &Place, arguments: &[&str]) -> Ended {
 
 /// Runs it in the namespace of a test, with something on standard input.
 pub async fn mooring_with(place: &Place, arguments: &[&str], input: &str) -> Ended {
+    in_environment(place, arguments, input, &[]).await
+}
+
+/// Runs it in the namespace of a test, with these environment variables.
+pub async fn in_environment(place: &Place, arguments: &[&str], input: &str, environment: &[(&str, &str)]) -> Ended {
     let kubeconfig = setting("MOORING_TEST_KUBECONFIG");
-    run(&[arguments, &["--namespace", &place.namespace, "--kubeconfig", &kubeconfig]].concat(), input).await
+    let place = ["--namespace", &place.namespace, "--kubeconfig", &kubeconfig];
+    start(&[arguments, &place].concat(), input, environment).await
 }
 
 /// Runs it as it is, without a kubeconfig to be found.
 pub async fn run(arguments: &[&str], input: &str) -> Ended {
+    start(arguments, input, &[]).await
+}
+
+async fn start(arguments: &[&str], input: &str, environment: &[(&str, &str)]) -> Ended {
     let mut child = Command::new(env!("CARGO_BIN_EXE_mooring"))
         .args(arguments)
         .env("KUBECONFIG", "/nowhere")
+        // Nothing that a person has said counts, and nothing is remembered.
+        .env("XDG_CONFIG_HOME", "/dev/null")
+        .envs(environment.iter().copied())
         .env_remove("KUBERNETES_SERVICE_HOST")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -15,7 +15,7 @@ use crate::cli::{CliError, follow, upload};
 
 /// An endpoint, and whatever its file holds beside it.
 pub(super) async fn endpoint(connection: &Connection, asked: &CreateEndpoint) -> Result<(), CliError> {
-    let chosen = Chosen::of(asked.azure.artifact_store.as_ref(), connection.context.as_deref())?;
+    let chosen = Chosen::of(asked.azure.artifact_store.as_ref(), connection.context.as_deref());
     let mut found = match &asked.file {
         Some(file) => documents::read(
             file,
@@ -87,7 +87,7 @@ fn named(asked: &CreateEndpoint) -> Result<OnlineEndpoint, CliError> {
 /// One deployment.
 pub(super) async fn deployment(connection: &Connection, asked: &CreateDeployment) -> Result<(), CliError> {
     let names = (asked.endpoint_name.as_deref(), asked.name.as_deref());
-    let chosen = Chosen::of(asked.azure.artifact_store.as_ref(), connection.context.as_deref())?;
+    let chosen = Chosen::of(asked.azure.artifact_store.as_ref(), connection.context.as_deref());
     let store = chosen.store.as_ref();
     let mut found = documents::read_deployments(&asked.file, names, &asked.change.set, &asked.azure, store)?;
     let object = one(&mut found, names)?;

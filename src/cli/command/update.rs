@@ -35,7 +35,7 @@ pub(super) async fn endpoint(connection: &Connection, asked: &UpdateEndpoint) ->
     let name = asked.name.clone().or_else(|| of_file.map(ResourceExt::name_any)).unwrap_or_default();
     let object = connection.endpoint(&name).await?;
     if let Some(found) = &file {
-        let chosen = Chosen::of(asked.azure.artifact_store.as_ref(), connection.context.as_deref())?;
+        let chosen = Chosen::of(asked.azure.artifact_store.as_ref(), connection.context.as_deref());
         create::beside(connection, found, &chosen).await?;
         if !found.deployments.is_empty() {
             eprintln!("the deployments in the file are left alone; `mooring deployment update` takes them");
@@ -66,7 +66,7 @@ pub(super) async fn deployment(connection: &Connection, asked: &UpdateDeployment
     let names @ (endpoint, name) = (asked.endpoint_name.as_deref(), asked.name.as_deref());
     let (new, object) = match &asked.file {
         Some(file) => {
-            let chosen = Chosen::of(asked.azure.artifact_store.as_ref(), connection.context.as_deref())?;
+            let chosen = Chosen::of(asked.azure.artifact_store.as_ref(), connection.context.as_deref());
             let store = chosen.store.as_ref();
             let mut found = documents::read_deployments(file, names, &asked.set, &asked.azure, store)?;
             let new = create::one(&mut found, names)?;
