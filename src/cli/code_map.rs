@@ -32,6 +32,9 @@ pub(super) fn of(deployment: &str, folder: &Path) -> Result<ConfigMap, String> {
         let Content::File { bytes, .. } = entry.content else {
             return Err(format!("{shown} has the folder {name}, which no ConfigMap can hold"));
         };
+        if !name.chars().all(|letter| letter.is_ascii_alphanumeric() || "-_.".contains(letter)) {
+            return Err(format!("{shown} has a file {name:?}, whose name no ConfigMap can hold"));
+        }
         // What can't be held need not be read.
         let most = u64::try_from(MOST).unwrap_or(u64::MAX);
         if bytes > most {
@@ -39,10 +42,6 @@ pub(super) fn of(deployment: &str, folder: &Path) -> Result<ConfigMap, String> {
         }
         let content = std::fs::read(&entry.from).map_err(|error| format!("{shown}/{name} can't be read: {error}"))?;
         files.insert(name, content);
-    }
-    let unfit = |name: &&String| !name.chars().all(|letter| letter.is_ascii_alphanumeric() || "-_.".contains(letter));
-    if let Some(name) = files.keys().find(unfit) {
-        return Err(format!("{shown} has a file {name:?}, whose name no ConfigMap can hold"));
     }
     let size: usize = files.values().map(Vec::len).sum();
     if size > MOST {

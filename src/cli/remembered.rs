@@ -142,7 +142,12 @@ mod tests {
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&file), mode(file.parent().unwrap())), (0o600, 0o700));
         assert_eq!(fs::read_dir(file.parent().unwrap()).unwrap().count(), 1);
-        insta::assert_snapshot!(fs::read_to_string(&file).unwrap(), @"");
+        insta::assert_snapshot!(fs::read_to_string(&file).unwrap(), @r#"
+        # Where mooring uploads models and code to, for each context of the kubeconfig. It holds no secret.
+        artifactStores:
+          "arn:aws:eks:x/two": oci://reg/models
+          one: s3://other
+        "#);
     }
 
     #[test]

@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn a_line_says_how_far_it_is() {
-        assert_eq!(line(1 << 30, 3 << 30, 10_000), "  10s  1.0 GiB of 3.0 GiB, 20 s left, 102.4 MiB/s");
+        assert_eq!(line(1 << 30, 3 << 30, 10_000), "  10s  1.0 GiB of 3.0 GiB, 20 s left, 102.3 MiB/s");
         assert_eq!(line(0, 10, 12_000), "  12s  0 B of 10 B, 0 B/s");
     }
 

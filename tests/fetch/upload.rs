@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::process::Command;
+use std::sync::OnceLock;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -90,15 +91,18 @@ impl Converted {
 }
 
 /// Bytes that no compressor makes smaller.
-fn noise(bytes: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()
-    };
-    std::iter::repeat_with(&mut next).flatten().take(bytes).collect()
+fn noise() -> &'static [u8] {
+    static NOISE: OnceLock<Vec<u8>> = OnceLock::new();
+    NOISE.get_or_init(|| {
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state.to_le_bytes()
+        };
+        std::iter::repeat_with(next).flatten().take(20 << 20).collect()
+    })
 }
 
 /// A model with everything that a folder may have; what the storage initializer is to make of it.
@@ -107,7 +111,7 @@ fn model(desk: &Desk) -> Vec<(String, Vec<u8>)> {
         ("model.pkl", b"pickle".repeat(1000)),
         ("empty.txt", Vec::new()),
         // Several parts in every store.
-        ("sub/folder/weights.bin", noise(40 << 20)),
+        ("sub/folder/weights.bin", noise().to_vec()),
         ("a b+c%20d.txt", b"space, plus, percent\n".to_vec()),
         ("ünï.txt", b"not ASCII\n".to_vec()),
         (".config", b"hidden".to_vec()),
@@ -118,7 +122,7 @@ fn model(desk: &Desk) -> Vec<(String, Vec<u8>)> {
     desk.file("my models/iris/.amlignore", b"*.log\n");
     desk.file("my models/iris/train.log", b"not needed");
     symlink("sub/folder/weights.bin", desk.path("my models/iris/latest.bin")).unwrap();
-    let linked = ("latest.bin", noise(40 << 20));
+    let linked = ("latest.bin", noise().to_vec());
     files.into_iter().chain([linked]).map(|(path, content)| (format!("iris/{path}"), content)).collect()
 }
 

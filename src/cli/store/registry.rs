@@ -2,6 +2,7 @@
 //!
 //! Source: OCI distribution specification 1.1, "Push"; image specification 1.1, "Guidelines for Artifact Usage".
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -20,6 +21,7 @@ use crate::cli::error::Cause;
 use crate::cli::parcel::{Parcel, hexadecimal};
 use crate::fetch::Patience;
 use crate::fetch::client::{self, host, read_at_most, send};
+use crate::fetch::settings::environment;
 use crate::fetch::source::oci::access::{Access, Login};
 use crate::fetch::source::oci::document::Refusal;
 use crate::fetch::source::oci::token::Challenge;
@@ -209,8 +211,13 @@ async fn silence(sent: &AtomicU64) {
     }
 }
 
-/// Who the docker command says that we are to a registry.
+/// Who the docker command says that we are to a registry; nobody where nobody has signed in to any.
 fn login(registry: &str) -> Result<Login, Cause> {
+    let home = || Some(PathBuf::from(environment(&["HOME"])?).join(".docker"));
+    let folder = environment(&["DOCKER_CONFIG"]).map(PathBuf::from).or_else(home);
+    if !folder.is_some_and(|folder| folder.join("config.json").exists()) {
+        return Ok(Login::Anonymous);
+    }
     match docker_credential::get_credential(registry) {
         Ok(DockerCredential::UsernamePassword(user, password)) => Ok(Login::Password { user, password }),
         Ok(DockerCredential::IdentityToken(token)) => Ok(Login::Identity(token)),
