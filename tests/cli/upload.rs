@@ -211,7 +211,7 @@ async fn code_goes_with_the_last_deployment_that_has_it() {
 async fn gone(place: &Place, config_map: &str) {
     let api = place.api::<ConfigMap>();
     let gone = kube_gone(&api, config_map);
-    tokio::time::timeout(Duration::from_secs(60), gone).await.unwrap_or_else(|_| panic!("{config_map} is still there"));
+    tokio::time::timeout(Duration::from_mins(1), gone).await.unwrap_or_else(|_| panic!("{config_map} is still there"));
 }
 
 async fn kube_gone(api: &kube::Api<ConfigMap>, name: &str) {
