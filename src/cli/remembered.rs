@@ -91,7 +91,10 @@ fn recall(file: &Path, context: &str) -> Result<Option<Store>, Cause> {
 fn read(file: &Path) -> Result<Stores, Cause> {
     match fs::read_to_string(file) {
         Ok(text) => Ok(serde_saphyr::from_str(&text)?),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Stores::default()),
+        // A home of /dev/null is how many services have none.
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(Stores::default())
+        }
         Err(error) => Err(error.into()),
     }
 }
@@ -132,6 +135,7 @@ mod tests {
         let file = place.path().join("config/mooring/artifact-stores.yaml");
         let store = |text| store::parse(text).unwrap();
         assert_eq!(recall(&file, "one").unwrap(), None);
+        assert_eq!(recall(Path::new("/dev/null/mooring/artifact-stores.yaml"), "one").unwrap(), None);
         assert!(keep(&file, "one", &store("s3://models/team")).unwrap());
         assert!(keep(&file, "arn:aws:eks:x/two", &store("oci://reg/models")).unwrap());
         assert!(!keep(&file, "one", &store("s3://models/team")).unwrap());

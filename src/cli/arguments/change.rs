@@ -16,7 +16,8 @@ pub struct FromAzure {
     #[arg(long, value_name = "REFERENCE=URI", value_parser = assignment, requires = "file")]
     pub asset: Vec<(String, String)>,
     /// Where the models of a file of az ml that are on this machine are uploaded, and code that no `ConfigMap` can hold, as
-    /// `s3://BUCKET/PREFIX`, `azure://ACCOUNT/CONTAINER/PREFIX` or `oci://REGISTRY/REPOSITORY`. Remembered for the context.
+    /// `s3://BUCKET/PREFIX`, `azure://ACCOUNT/CONTAINER/PREFIX` or `oci://REGISTRY/REPOSITORY`. Verbs that change a cluster
+    /// remember it for the context.
     #[arg(long, value_name = "URI", value_parser = store::parse, requires = "file")]
     pub artifact_store: Option<Store>,
 }
