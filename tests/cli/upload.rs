@@ -136,6 +136,32 @@ async fn nothing_is_uploaded_or_stored_for_a_deployment_that_is_there_already() 
 }
 
 #[tokio::test]
+async fn an_endpoint_is_created_with_all_that_its_deployments_need() {
+    let place = Place::new("cli").await;
+    let desk = Desk::new();
+    desk.file("model/model.pkl", "of two");
+    desk.file("code/score.py", "def init(): pass");
+    let deployment = |name: &str| {
+        json!({
+            "name": name, "model": {"path": "model"}, "environment": {"image": "registry/iris:1"},
+            "code_configuration": {"code": "code", "scoring_script": "score.py"},
+        })
+    };
+    let all = json!({"name": "rose", "type": "online", "auth_mode": "key", "deployments": [deployment("blue"), deployment("green")]});
+    let file = desk.file("rose.yml", &all.to_string());
+    let create = ["endpoint", "create", "-f", &file, "--no-wait", "--artifact-store", "s3://uploads/endpoint"];
+    let ended = desk.mooring(&place, &create).await;
+    assert_eq!(ended.code, Some(0), "{ended}");
+    assert_eq!(ended.said.matches("is uploaded, ").count(), 1, "{ended}");
+    let (blue, green) = (self::deployment(&place, "rose-blue").await, self::deployment(&place, "rose-green").await);
+    assert_eq!(blue.spec.model, green.spec.model);
+    for one in [&blue, &green] {
+        assert_eq!(owners(&place, &code_of(one)).await, [owner(one)]);
+    }
+    place.done().await;
+}
+
+#[tokio::test]
 async fn an_update_of_an_endpoint_leaves_the_files_of_its_deployments_alone() {
     let place = iris("first").await;
     let desk = Desk::new();
