@@ -13,7 +13,7 @@
 //! | [`gateway`] | touches a scoring request | api, catalogue, process |
 //! | [`fetch`] | touches a model's bytes | api, catalogue, process |
 //! | [`local`] | touches a container engine | plan, gateway, fetch, api, catalogue, process |
-//! | [`cli`] | touches a terminal | local, plan, api, catalogue, process |
+//! | [`cli`] | touches a terminal | local, fetch, plan, api, catalogue, process |
 //!
 //! `tests/rooms.rs` reads the sources and fails when a room uses one that it must not know.
 

@@ -105,9 +105,10 @@ pub enum Command {
         after_help = "Examples:\n  mooring explain ERR_1200\n  mooring explain ImageNotFound\n  mooring explain 424"
     )]
     Explain(Explain),
-    /// Print what a file of az ml becomes; nothing is stored.
+    /// Print what a file of az ml becomes; nothing is stored in a cluster.
     #[command(after_help = "Examples:
   mooring convert -f endpoint.yml > iris.yaml
+  mooring convert -f blue.yml --artifact-store s3://models/iris > blue.yaml
   mooring convert -f blue.yml --image registry/iris:1 --asset azureml:iris:1=s3://models/iris/ | kubectl apply -f -")]
     Convert(Convert),
     /// Look at everything that has to be right for an endpoint to serve, and print numbered findings.

@@ -9,6 +9,9 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use sha2::{Digest, Sha256};
 
+use super::parcel::{Content, list};
+use crate::api::artifact::ArtifactKind;
+
 /// The most that a `ConfigMap` takes, in bytes (API server: 1 MiB for all of its values), with room for the names.
 const MOST: usize = 1_000_000;
 /// Bytes of the digest in its name.
@@ -16,7 +19,7 @@ const DIGEST: usize = 5;
 /// Longest name of the deployment in the name: with the rest a DNS label.
 const NAME: usize = 45;
 
-/// The files of a folder as a `ConfigMap`. Its name has a digest of them, so that other code is another revision, and the
+/// The files of a folder as a `ConfigMap`, without what its `.amlignore` names. Its name has a digest of them, so that other code is another revision, and the
 /// one before it can still be gone back to.
 ///
 /// # Errors
@@ -24,23 +27,21 @@ const NAME: usize = 45;
 pub(super) fn of(deployment: &str, folder: &Path) -> Result<ConfigMap, String> {
     let mut files = BTreeMap::new();
     let shown = folder.display();
-    let entries = std::fs::read_dir(folder).map_err(|error| format!("{shown} can't be read: {error}"))?;
-    for entry in entries {
-        let entry = entry.map_err(|error| format!("{shown} can't be read: {error}"))?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        // What editors, version control and Python leave there.
-        if name.starts_with('.') || name == "__pycache__" {
-            continue;
-        }
-        if entry.path().is_dir() {
+    for entry in list(folder, ArtifactKind::Code)? {
+        let name = entry.path.to_string_lossy().into_owned();
+        let Content::File { bytes, .. } = entry.content else {
             return Err(format!("{shown} has the folder {name}, which no ConfigMap can hold"));
+        };
+        if !name.chars().all(|letter| letter.is_ascii_alphanumeric() || "-_.".contains(letter)) {
+            return Err(format!("{shown} has a file {name:?}, whose name no ConfigMap can hold"));
         }
-        let content = std::fs::read(entry.path()).map_err(|error| format!("{shown}/{name} can't be read: {error}"))?;
+        // What can't be held need not be read.
+        let most = u64::try_from(MOST).unwrap_or(u64::MAX);
+        if bytes > most {
+            return Err(format!("{shown}/{name} has {bytes} bytes, and a ConfigMap takes {MOST}"));
+        }
+        let content = std::fs::read(&entry.from).map_err(|error| format!("{shown}/{name} can't be read: {error}"))?;
         files.insert(name, content);
-    }
-    let unfit = |name: &&String| !name.chars().all(|letter| letter.is_ascii_alphanumeric() || "-_.".contains(letter));
-    if let Some(name) = files.keys().find(unfit) {
-        return Err(format!("{shown} has a file {name:?}, whose name no ConfigMap can hold"));
     }
     let size: usize = files.values().map(Vec::len).sum();
     if size > MOST {

@@ -47,7 +47,7 @@ pub async fn run(arguments: Arguments) -> Result<(), CliError> {
         Command::Version => print::text(concat!("mooring ", env!("CARGO_PKG_VERSION"), "\n")),
         Command::LocalAgent { name } => local::agent(&name).await,
         Command::LocalFetch { folder } => local::fetch(&folder).await,
-        Command::Convert(asked) => convert::convert(&asked),
+        Command::Convert(asked) => convert::convert(&asked).await,
         Command::Explain(asked) => explain::explain(&asked.what),
         Command::Doctor(asked) => match Target::of(cluster).await? {
             Target::Cluster(connection) => doctor::run(&connection, &asked).await,

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use hyper::header::{HeaderValue, USER_AGENT};
 use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::Status;
 use kube::{Client, Config, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::CliError;
 use super::arguments::Cluster;
@@ -30,6 +31,8 @@ const CONFLICT: u16 = 409;
 /// A client, and the namespace that commands speak of.
 pub(super) struct Connection {
     pub(super) client: Client,
+    /// The context of the kubeconfig; none in a pod.
+    pub(super) context: Option<String>,
     pub(super) namespace: String,
     pub(super) patience: Option<Duration>,
 }
@@ -42,7 +45,17 @@ pub(super) async fn connect(cluster: &Cluster) -> Result<Connection, CliError> {
     config.headers.push((USER_AGENT, HeaderValue::from_static(build::CLI)));
     let namespace = cluster.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
     let client = Client::try_from(config).map_err(|error| unusable(cluster, error.into()))?;
-    Ok(Connection { client, namespace, patience: cluster.timeout.map(|seconds| Duration::from_secs(seconds.get())) })
+    let patience = cluster.timeout.map(|seconds| Duration::from_secs(seconds.get()));
+    Ok(Connection { client, context: context(cluster), namespace, patience })
+}
+
+/// The name of the context that [`config`] uses.
+fn context(cluster: &Cluster) -> Option<String> {
+    let kubeconfig = || match &cluster.kubeconfig {
+        Some(path) => Kubeconfig::read_from(path),
+        None => Kubeconfig::read(),
+    };
+    cluster.context.clone().or_else(|| kubeconfig().ok()?.current_context)
 }
 
 async fn config(cluster: &Cluster) -> Result<Config, CliError> {
@@ -114,15 +127,30 @@ impl Connection {
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Serialize,
     {
+        self.create_by(kind, object, false).await
+    }
+
+    async fn create_by<K>(&self, kind: &'static str, object: &K, dry_run: bool) -> Result<K, CliError>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Serialize,
+    {
         let name = object.meta().name.clone().unwrap_or_default();
         let act = format!("creating {kind} {name:?} in namespace {:?}", self.namespace);
-        let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        let parameters = PostParams { dry_run, field_manager: Some(FIELD_MANAGER.to_owned()) };
         match self.ask(act, self.api::<K>().create(&parameters, object)).await {
             Err(CliError::Denied { source, .. }) if source.code == CONFLICT && source.reason == "AlreadyExists" => {
                 Err(CliError::Exists { kind, name, place: self.place() })
             }
             answer => answer,
         }
+    }
+
+    /// Asks whether a new object would be stored; `kind` is the user's word for it.
+    pub(super) async fn try_create<K>(&self, kind: &'static str, object: &K) -> Result<(), CliError>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Serialize,
+    {
+        self.create_by(kind, object, true).await.map(drop)
     }
 
     /// Stores an object of Kubernetes' own, which names its kind, whether it is there or not, without a word where other
@@ -135,6 +163,24 @@ impl Connection {
         let act = format!("applying {} {name:?} in namespace {:?}", K::kind(&()), self.namespace);
         let parameters = PatchParams::apply(FIELD_MANAGER).force();
         self.ask(act, self.api::<K>().patch(&name, &parameters, &Patch::Apply(object))).await.map(drop)
+    }
+
+    /// Adds an owner to a `ConfigMap`, beside those that it has, so that it goes with the last of them. `false` when the
+    /// `ConfigMap` is not there.
+    pub(super) async fn own<O>(&self, config_map: &str, owner: &O) -> Result<bool, CliError>
+    where
+        O: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        let act = format!("naming the owner of ConfigMap {config_map:?} in namespace {:?}", self.namespace);
+        let owner = owner.owner_ref(&());
+        // Strategic: owners are merged by their uid. And no apply, so that a later apply of the content takes none away.
+        let fields = json!({"metadata": {"ownerReferences": owner.into_iter().collect::<Vec<_>>()}});
+        let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let api = self.api::<ConfigMap>();
+        match self.ask(act, api.patch(config_map, &parameters, &Patch::Strategic(fields))).await {
+            Err(CliError::Denied { source, .. }) if is_not_found(&source) => Ok(false),
+            answer => answer.map(|_| true),
+        }
     }
 
     /// Changes an object as it is now, as often as somebody else's change comes in between.

@@ -9,12 +9,20 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::arguments::change::FromAzure;
-use super::azure::{self, Context, LocalPath};
+use super::azure::{self, Conda, Context, ImageSource, LocalPath, Manifest, NeedsImage};
+use super::dockerfile::{self, Written};
 use super::error::CliError;
+use super::parcel::Parcel;
+use super::store::Store;
+use super::upload::{Packing, Upload};
 use super::{code_map, field, input, on_machine, schema};
 use crate::api::artifact::ArtifactKind;
 use crate::api::deployment::{CodeSource, OnlineDeployment};
 use crate::api::endpoint::OnlineEndpoint;
+
+/// How files of this machine get to where a cluster can fetch them.
+const STORES: &str = "give --artifact-store s3://BUCKET/PREFIX, azure://ACCOUNT/CONTAINER/PREFIX or oci://REGISTRY/REPOSITORY to have \
+     it uploaded there";
 
 /// What a file holds, in the order in which it has to be stored.
 #[derive(Debug, Default)]
@@ -27,6 +35,21 @@ pub(super) struct Documents {
     pub(super) deployments: Vec<OnlineDeployment>,
     /// All of them as they were written, without what is there by default.
     pub(super) manifests: Vec<Value>,
+    /// Names of those `config_maps` that were made of local code, and belong to the deployments that name them.
+    pub(super) made: Vec<String>,
+    /// What has to be in its store before anything is stored.
+    pub(super) uploads: Vec<Upload>,
+}
+
+/// What becomes of the deployments of a file of `az ml`, and of the files of this machine that they name.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Local<'a> {
+    /// The deployments are not stored.
+    Left,
+    /// They go to a store, if there is one; small code becomes a `ConfigMap`.
+    Fetchable(Option<&'a Store>),
+    /// They are used where they are, and images are built. With the folder of local mode's state.
+    OnMachine(&'a Path),
 }
 
 /// The kind that `--set` speaks of.
@@ -49,9 +72,8 @@ pub(super) struct Given<'a> {
     pub(super) deployment: Option<&'a str>,
     /// What a file of Azure ML is read with.
     pub(super) azure: &'a FromAzure,
-    /// The folder of this machine's state when that is where the objects go: paths are used as they are, images are
-    /// built.
-    pub(super) state: Option<&'a Path>,
+    /// What becomes of files of this machine.
+    pub(super) local: Local<'a>,
 }
 
 impl<'a> Given<'a> {
@@ -60,9 +82,9 @@ impl<'a> Given<'a> {
         (endpoint, deployment): (Option<&'a str>, Option<&'a str>),
         fields: &'a [(String, String)],
         azure: &'a FromAzure,
-        state: Option<&'a Path>,
+        local: Local<'a>,
     ) -> Self {
-        Self { subject: Subject::Deployment, fields, endpoint, deployment, azure, state }
+        Self { subject: Subject::Deployment, fields, endpoint, deployment, azure, local }
     }
 }
 
@@ -136,7 +158,7 @@ impl Documents {
             (version, "OnlineDeployment") if version == OnlineDeployment::api_version(&()) => {
                 let fields = if subject == Subject::Deployment { fields } else { &[] };
                 let mut manifest = checked(value, &OnlineDeployment::crd(), fields)?;
-                if given.state.is_some() {
+                if let Local::OnMachine(_) = given.local {
                     on_machine::resolve(&mut manifest, Path::new(folder));
                 }
                 self.deployments.push(typed(manifest.clone()).map_err(|problem| vec![problem])?);
@@ -165,26 +187,21 @@ impl Documents {
         };
         let mut converted = azure::convert(value, &context)
             .map_err(|refusals| refusals.iter().map(ToString::to_string).collect::<Vec<_>>())?;
-        if let Some(state) = given.state {
+        if let Local::OnMachine(state) = given.local {
             on_machine::place(&mut converted, state)?;
         }
-        let mut problems: Vec<String> = converted.needs_image.iter().map(|needs| needs.refusal().to_string()).collect();
-        for local in &converted.local_paths {
-            let deployment = converted.deployments.iter_mut().find(|one| one.name() == local.deployment);
-            let Some(deployment) = deployment else { continue };
-            match config_map(local) {
-                Ok(made) => {
-                    let name = made.metadata.name.clone();
-                    let code = CodeSource { config_map_name: name, ..CodeSource::default() };
-                    deployment.set_code(code).map_err(|error| vec![error.to_string()])?;
-                    self.manifests.push(serde_json::to_value(&made).map_err(|error| vec![error.to_string()])?);
-                    self.config_maps.push(made);
+        if let Local::Fetchable(store) = given.local {
+            let mut problems: Vec<String> = converted.needs_image.iter().map(image_to_build).collect();
+            for local in &converted.local_paths {
+                let deployment = converted.deployments.iter_mut().find(|one| one.name() == local.deployment);
+                let Some(deployment) = deployment else { continue };
+                if let Err(problem) = self.make_fetchable(local, deployment, store) {
+                    problems.push(format!("{}: {problem}", local.field));
                 }
-                Err(problem) => problems.push(format!("{}: {problem}", local.field)),
             }
-        }
-        if !problems.is_empty() {
-            return Err(problems);
+            if !problems.is_empty() {
+                return Err(problems);
+            }
         }
         for note in &converted.notes {
             eprintln!("note: {note}");
@@ -199,22 +216,95 @@ impl Documents {
     }
 }
 
-/// Code of this machine as an object of the cluster.
-fn config_map(local: &LocalPath) -> Result<ConfigMap, String> {
-    let path = Path::new(&local.path);
-    if !path.exists() {
-        return Err(format!("there is no {} on this machine", local.path));
+impl Documents {
+    /// Whether deployments name files of this machine, which are stored somewhere before them.
+    pub(super) fn has_local(&self) -> bool {
+        !self.uploads.is_empty() || !self.made.is_empty()
     }
-    match local.kind {
-        ArtifactKind::Code => code_map::of(&local.deployment, path).map_err(|why| {
-            format!("{why}; upload it, and name its place with --set codeConfiguration.code='{{uri: s3://…}}'")
-        }),
-        ArtifactKind::Model => Err(format!(
-            "{} is on this machine, where no cluster can fetch it; upload it, and write its place here, as s3://BUCKET/KEY, \
-             azure://ACCOUNT/CONTAINER/PATH or another uri",
-            local.path
-        )),
+
+    /// Finds a place for a file or a folder of this machine from which the cluster can fetch it, and writes it into the
+    /// deployment.
+    ///
+    /// # Errors
+    /// Why there is none, and what to do, in words.
+    fn make_fetchable(
+        &mut self,
+        local: &LocalPath,
+        deployment: &mut Manifest<OnlineDeployment>,
+        store: Option<&Store>,
+    ) -> Result<(), String> {
+        let path = Path::new(&local.path);
+        if !path.exists() {
+            return Err(format!("there is no {} on this machine", local.path));
+        }
+        let why = match local.kind {
+            ArtifactKind::Code => match code_map::of(&local.deployment, path) {
+                Ok(made) => return self.add_code(made, deployment).map_err(|error| error.to_string()),
+                Err(why) => why,
+            },
+            ArtifactKind::Model => format!("{} is on this machine, where no cluster can fetch it", local.path),
+        };
+        let Some(store) = store else {
+            let otherwise = match local.kind {
+                ArtifactKind::Code => {
+                    "upload it yourself, and name its place with --set codeConfiguration.code='{uri: s3://…}'"
+                }
+                ArtifactKind::Model => "upload it yourself, and write its place here",
+            };
+            return Err(format!("{why}; {STORES}, or {otherwise}"));
+        };
+        let mut packing = Packing::of(&local.path);
+        let parcel = Parcel::of(local, &mut |bytes| packing.see(bytes))?;
+        let uri = store.uri(&parcel);
+        let is_archive = parcel.is_archive();
+        let set = match local.kind {
+            ArtifactKind::Model => deployment.set_uploaded_model(&uri, &parcel.sha256, is_archive),
+            ArtifactKind::Code => {
+                let code = CodeSource { uri: Some(uri.clone()), unpack: is_archive, ..CodeSource::default() };
+                deployment.set_code(code)
+            }
+        };
+        set.map_err(|error| error.to_string())?;
+        self.uploads.push(Upload { store: store.clone(), parcel, uri });
+        Ok(())
     }
+
+    fn add_code(
+        &mut self,
+        made: ConfigMap,
+        deployment: &mut Manifest<OnlineDeployment>,
+    ) -> Result<(), serde_json::Error> {
+        let name = made.metadata.name.clone();
+        deployment.set_code(CodeSource { config_map_name: name.clone(), ..CodeSource::default() })?;
+        // Two deployments whose names begin alike may have the same.
+        if self.made.iter().any(|one| Some(one) == name.as_ref()) {
+            return Ok(());
+        }
+        self.manifests.push(serde_json::to_value(&made)?);
+        self.made.extend(name);
+        self.config_maps.push(made);
+        Ok(())
+    }
+}
+
+/// What to do with an image that Azure would build. The Dockerfile of a conda environment is written beside it.
+fn image_to_build(needs: &NeedsImage) -> String {
+    if let ImageSource::Conda { conda: Conda::File(conda), dockerfile } = &needs.source {
+        let path = Path::new(conda);
+        if !path.is_file() {
+            return format!("{}: there is no file {conda} on this machine", needs.field);
+        }
+        // Where nothing can be written, the Dockerfile is printed.
+        let written = dockerfile::write(path, dockerfile).ok();
+        let told = written.map(|written| match written {
+            Written::Made(path) => (path, "its Dockerfile is written, as"),
+            Written::Kept(path) => (path, "somebody has written or edited its Dockerfile, which is left as it is, as"),
+        });
+        if let Some((path, what)) = told {
+            return needs.refusal_with(&path.to_string_lossy(), what).to_string();
+        }
+    }
+    needs.refusal().to_string()
 }
 
 /// One of our objects with some fields set, which has no field that is not of its kind.
@@ -311,8 +401,14 @@ items:
     fn every_document_is_found_and_fields_are_set_of_the_kind_that_is_spoken_of() {
         let fields = [("instance_count".to_owned(), "2".to_owned())];
         let azure = FromAzure::default();
-        let of =
-            |subject, fields| Given { subject, fields, endpoint: None, deployment: None, azure: &azure, state: None };
+        let of = |subject, fields| Given {
+            subject,
+            fields,
+            endpoint: None,
+            deployment: None,
+            azure: &azure,
+            local: Local::Left,
+        };
         let found = parse(FILE, "/", of(Subject::Deployment, &fields)).unwrap();
         assert_eq!(found.config_maps.len(), 1);
         assert_eq!(found.endpoints[0].name_any(), "iris");
@@ -338,7 +434,7 @@ items:
                     endpoint: None,
                     deployment: None,
                     azure: &FromAzure::default(),
-                    state: None,
+                    local: Local::Left,
                 }
             )
             .unwrap_err(),

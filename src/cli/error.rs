@@ -203,6 +203,18 @@ pub enum CliError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A file of this machine did not get to its store.
+    #[error("uploading {what} to {store} failed; nothing was changed in the cluster; {advice}")]
+    Upload {
+        /// What was to be uploaded.
+        what: String,
+        /// Where to.
+        store: String,
+        /// What has to be right.
+        advice: String,
+        /// Why not.
+        source: Cause,
+    },
     /// The output could not be written.
     #[error("writing the output failed")]
     Write(#[source] std::io::Error),

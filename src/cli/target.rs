@@ -1,6 +1,5 @@
 //! Where endpoints and deployments are: in a cluster, or on this machine.
 
-use std::path::Path;
 use std::time::Duration;
 
 use kube::ResourceExt;
@@ -8,11 +7,13 @@ use kube::api::ListParams;
 
 use super::CliError;
 use super::arguments::Cluster;
-use super::arguments::change::OnMachine;
+use super::arguments::change::{FromAzure, OnMachine};
 use super::arguments::deployment::DeploymentName;
 use super::connect::{Connection, connect};
-use super::documents::Documents;
+use super::documents::{Documents, Local};
 use super::machine::Machine;
+use super::remembered::Chosen;
+use super::upload;
 use crate::api::deployment::OnlineDeployment;
 use crate::api::endpoint::OnlineEndpoint;
 use crate::local::annotation::{GPUS, NAMESPACE};
@@ -232,12 +233,62 @@ impl Target {
         Ok(())
     }
 
-    /// The folder of this machine's state, for what documents name on it.
-    pub(super) fn state(&self) -> Option<&Path> {
+    /// Where files of this machine go, which a cluster can't fetch from here.
+    pub(super) fn chosen(&self, azure: &FromAzure) -> Result<Chosen, CliError> {
         match self {
-            Self::Cluster(_) => None,
-            Self::Local(machine) => Some(machine.store.root()),
+            Self::Cluster(connection) => Ok(Chosen::of(azure.artifact_store.as_ref(), connection.context.as_deref())),
+            Self::Local(_) if azure.artifact_store.is_some() => Err(CliError::Usage(
+                "--artifact-store is of a cluster; with --local files are used where they are".to_owned(),
+            )),
+            Self::Local(_) => Ok(Chosen::of(None, None)),
         }
+    }
+
+    /// What becomes of files of this machine.
+    pub(super) fn files<'a>(&'a self, chosen: &'a Chosen) -> Local<'a> {
+        match self {
+            Self::Cluster(_) => Local::Fetchable(chosen.store.as_ref()),
+            Self::Local(machine) => Local::OnMachine(machine.store.root()),
+        }
+    }
+
+    /// Asks whether new objects would be stored, where something has to be uploaded for them first.
+    pub(super) async fn would_take(
+        &self,
+        found: &Documents,
+        endpoint: Option<&OnlineEndpoint>,
+        deployments: &[OnlineDeployment],
+    ) -> Result<(), CliError> {
+        let Self::Cluster(connection) = self else { return Ok(()) };
+        if !found.has_local() {
+            return Ok(());
+        }
+        if let Some(endpoint) = endpoint {
+            connection.try_create("endpoint", endpoint).await?;
+        }
+        for deployment in deployments {
+            connection.try_create("deployment", deployment).await?;
+        }
+        Ok(())
+    }
+
+    /// Gives the deployment the `ConfigMap` that was made of its code, so that it goes when the deployment does.
+    ///
+    /// A `ConfigMap` comes first without an owner, which has no uid yet, and whoever ends in between leaves at worst a
+    /// `ConfigMap` that nobody names, and never a deployment without its code: the next try finds and owns it. One that
+    /// belonged to a deployment of the same name may be collected meanwhile, as long as this one is not its owner; then it
+    /// is made anew.
+    pub(super) async fn own(&self, object: &OnlineDeployment, found: &Documents) -> Result<(), CliError> {
+        let Self::Cluster(connection) = self else { return Ok(()) };
+        let code = object.spec.code_configuration.as_ref().and_then(|code| code.code.config_map_name.as_ref());
+        let Some(name) = code.filter(|name| found.made.contains(name)) else { return Ok(()) };
+        if connection.own(name, object).await? {
+            return Ok(());
+        }
+        if let Some(config_map) = found.config_maps.iter().find(|one| one.metadata.name.as_ref() == Some(name)) {
+            connection.apply(config_map).await?;
+        }
+        connection.own(name, object).await.map(drop)
     }
 
     /// Sees to it that an endpoint of this machine runs; a cluster does so by itself.
@@ -249,7 +300,12 @@ impl Target {
     }
 
     /// Stores what deployments and endpoints name, which has to be there before them.
-    pub(super) async fn put_beside(&self, found: &Documents) -> Result<(), CliError> {
+    pub(super) async fn put_beside(&self, found: &Documents, chosen: &Chosen) -> Result<(), CliError> {
+        if !found.uploads.is_empty() {
+            chosen.tell();
+            upload::all(&found.uploads).await?;
+        }
+        chosen.remember();
         for config_map in &found.config_maps {
             match self {
                 Self::Cluster(connection) => connection.apply(config_map).await?,

@@ -9,10 +9,16 @@ mod help;
 mod program;
 #[cfg(feature = "gateway")]
 mod scoring;
+mod upload;
 mod verbs;
 
 #[path = "../support/place.rs"]
 mod place;
+
+// A real store of the storage initializer's own tests.
+#[expect(dead_code, clippy::expect_used, reason = "the storage initializer's tests use all of it")]
+#[path = "../fetch/store.rs"]
+mod store;
 
 // The gateway of the gateway's own tests, and their models.
 #[cfg(feature = "gateway")]

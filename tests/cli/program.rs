@@ -30,8 +30,14 @@ pub async fn mooring(place: &Place, arguments: &[&str]) -> Ended {
 
 /// Runs it in the namespace of a test, with something on standard input.
 pub async fn mooring_with(place: &Place, arguments: &[&str], input: &str) -> Ended {
+    in_environment(place, arguments, input, &[]).await
+}
+
+/// Runs it in the namespace of a test, with these environment variables.
+pub async fn in_environment(place: &Place, arguments: &[&str], input: &str, environment: &[(&str, &str)]) -> Ended {
     let kubeconfig = setting("MOORING_TEST_KUBECONFIG");
-    run(&[arguments, &["--namespace", &place.namespace, "--kubeconfig", &kubeconfig]].concat(), input).await
+    let place = ["--namespace", &place.namespace, "--kubeconfig", &kubeconfig];
+    run_with(&[arguments, &place].concat(), input, environment).await
 }
 
 /// Runs it as it is, without a kubeconfig to be found.
@@ -44,6 +50,8 @@ pub async fn run_with(arguments: &[&str], input: &str, variables: &[(&str, &str)
     let mut child = Command::new(env!("CARGO_BIN_EXE_mooring"))
         .args(arguments)
         .env("KUBECONFIG", "/nowhere")
+        // Nothing that a person has said counts, and nothing is remembered.
+        .env("XDG_CONFIG_HOME", "/dev/null")
         .env_remove("KUBERNETES_SERVICE_HOST")
         .envs(variables.iter().copied())
         .stdin(Stdio::piped())

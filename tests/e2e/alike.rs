@@ -128,9 +128,9 @@ fn artifacts(store: &Store, closed: SocketAddr) -> Vec<Case> {
     let model = |fields: Value| with_spec(json!({"model": changed(json!({"name": "iris"}), fields)}));
     let of_s3 = |uri: &str| model(json!({"uri": uri, "credentialsSecretName": "s3"}));
     let secret = || vec![store.secret("s3")];
-    let digest = "9372c470eeadd5ecd9c3c74c2b3cb633f8e2f2fad799250a0f70d652b6b825e4";
+    let digest = "0".repeat(64);
     let url = |key: &str| store.url("models", key);
-    let script = json!({"codeConfiguration": {"code": {"configMapName": "code"}, "scoringScript": "main.py"}});
+    let script = |map: &str| json!({"codeConfiguration": {"code": {"configMapName": map}, "scoringScript": "main.py"}});
     vec![
         of("model-absent", Reason::ArtifactNotFound, model(json!({"uri": url("absent.bin")}))),
         with("model-forbidden", Reason::ArtifactForbidden, of_s3("s3://models/forbidden/model.bin"), secret()),
@@ -152,8 +152,8 @@ fn artifacts(store: &Store, closed: SocketAddr) -> Vec<Case> {
             model(json!({"uri": "s3://models/good/model.bin", "credentialsSecretName": "absent"})),
         ),
         of("uri-wrong", Reason::ArtifactUriInvalid, model(json!({"uri": "ftp://models/good/model.bin"}))),
-        of("code-absent", Reason::ArtifactVolumeUnavailable, with_spec(script.clone())),
-        with("script-absent", Reason::ScoringScriptMissing, with_spec(script), vec![code("code", "pass")]),
+        of("code-absent", Reason::ArtifactVolumeUnavailable, with_spec(script("absent"))),
+        with("script-absent", Reason::ScoringScriptMissing, with_spec(script("code")), vec![code("code", "pass")]),
     ]
 }
 

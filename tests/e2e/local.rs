@@ -67,7 +67,7 @@ async fn the_sample_is_made_asked_changed_read_and_deleted() {
     run(&format!("deployment create -f {} --all-traffic", file("blue.yml"))).await;
     assert_eq!(run(&invoke).await.data, "[0, 2]");
     let log = run("deployment get-logs -e iris-local -n blue -l 200").await.data;
-    assert!(log.contains("loaded /var/azureml-app/azureml-models/"), "{log}");
+    assert!(log.contains("Model Directory: /var/azureml-app/azureml-models/model/1"), "{log}");
 
     // An edit of the script.
     let script = std::fs::read_to_string(at("src/score.py")).unwrap();

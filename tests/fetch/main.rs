@@ -21,5 +21,7 @@ mod s3_identity;
 mod shelf;
 mod store;
 mod unpack;
+#[cfg(feature = "cli")]
+mod upload;
 mod vast;
 mod web;

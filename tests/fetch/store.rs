@@ -51,7 +51,7 @@ pub fn open() -> &'static Store {
     STORE.get_or_init(|| start("open"))
 }
 
-/// S3 that checks signatures and policies; the key may read `models/iris/*` and list `models`.
+/// S3 that checks signatures and policies; the key may read `models/iris/*`, list `models`, and do everything in `uploads`.
 pub fn locked() -> &'static Store {
     static STORE: OnceLock<Store> = OnceLock::new();
     STORE.get_or_init(|| start("locked"))
@@ -70,7 +70,7 @@ pub struct Registry {
     pub endpoint: String,
     /// For `reader` with the password `S3CR3T`.
     pub basic: String,
-    /// With tokens: everybody may pull `models/single`, and `reader` all but `models/private`.
+    /// With tokens: everybody may pull `models/single`, and `reader` all but `models/private`, and push to `uploads/…`.
     pub token: String,
     /// The manifest of each repository.
     pub digests: BTreeMap<String, String>,

@@ -116,6 +116,7 @@ def open_store():
     fill(client, "models", "public-read")
     client.create_bucket(Bucket="hollow", ACL="public-read")
     client.create_bucket(Bucket="private")
+    client.create_bucket(Bucket="uploads")
     client.put_object(Bucket="private", Key="model.pkl", Body=b"secret")
     return {"endpoint": f"http://127.0.0.1:{port}"}
 
@@ -130,13 +131,19 @@ def locked_store():
     fill(client, "models", "private")
     # Nobody but its owner may read it.
     client.create_bucket(Bucket="forbidden")
+    client.create_bucket(Bucket="uploads")
     admin = {"aws_access_key_id": "admin", "aws_secret_access_key": "admin", "region_name": REGION}
     iam, sts = (boto3.client(service, endpoint_url=endpoint, **admin) for service in ["iam", "sts"])
     iam.create_user(UserName="reader")
     allow = lambda action, resource: {"Effect": "Allow", "Action": action, "Resource": f"arn:aws:s3:::{resource}"}
     policy = {
         "Version": "2012-10-17",
-        "Statement": [allow("s3:ListBucket", "models"), allow("s3:GetObject", "models/iris/*")],
+        "Statement": [
+            allow("s3:ListBucket", "models"),
+            allow("s3:GetObject", "models/iris/*"),
+            allow("s3:ListBucket", "uploads"),
+            allow("s3:*", "uploads/*"),
+        ],
     }
     iam.put_user_policy(UserName="reader", PolicyName="read-iris", PolicyDocument=json.dumps(policy))
     key = iam.create_access_key(UserName="reader")["AccessKey"]
@@ -316,8 +323,11 @@ def token_service():
 
     def signed(account, scope):
         access = []
-        # Everybody may pull models/single, and the reader all but models/private.
-        if found := re.fullmatch(r"repository:([^:]+):pull", scope or ""):
+        # Everybody may pull models/single, and the reader all but models/private, and push to uploads.
+        if found := re.fullmatch(r"repository:(uploads/[^:]+):pull,push", scope or ""):
+            if account == "reader":
+                access = [{"type": "repository", "name": found[1], "actions": ["pull", "push"]}]
+        elif found := re.fullmatch(r"repository:([^:]+):pull", scope or ""):
             if found[1] == "models/single" or (account == "reader" and not found[1].startswith("models/private")):
                 access = [{"type": "repository", "name": found[1], "actions": ["pull"]}]
         now = int(time.time())

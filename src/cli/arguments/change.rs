@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::assignment;
 use super::output::Output;
+use crate::cli::store::{self, Store};
 
 /// What a file of Azure ML is read with.
 #[derive(Args, Clone, Debug, Default)]
@@ -14,6 +15,11 @@ pub struct FromAzure {
     /// What a reference to an Azure ML workspace stands for, as in azureml:iris:1=s3://models/iris/; may be repeated.
     #[arg(long, value_name = "REFERENCE=URI", value_parser = assignment, requires = "file")]
     pub asset: Vec<(String, String)>,
+    /// Where the models of a file of az ml that are on this machine are uploaded, and code that no `ConfigMap` can hold, as
+    /// `s3://BUCKET/PREFIX`, `azure://ACCOUNT/CONTAINER/PREFIX` or `oci://REGISTRY/REPOSITORY`. Verbs that change a cluster
+    /// remember it for the context.
+    #[arg(long, value_name = "URI", value_parser = store::parse, requires = "file")]
+    pub artifact_store: Option<Store>,
 }
 
 /// What differs from the file.

@@ -17,6 +17,7 @@ pub enum Deployment {
     #[command(after_help = "Examples:
   mooring deployment create -f blue.yaml --all-traffic
   mooring deployment create -f blue.yaml -n green --set environment.image=registry/iris:2
+  mooring deployment create -f blue-deployment.yml --artifact-store s3://models/iris
   mooring deployment create -f blue.yaml --no-wait")]
     Create(CreateDeployment),
     /// Change a deployment: its spec as a whole by a file, or single fields with --set.

@@ -44,6 +44,11 @@ pub enum Conda {
     Text(String),
 }
 
+/// What an image is called until somebody has a name for it.
+const BUILD: &str = "REGISTRY/NAME:TAG";
+/// What to do with an image that was built.
+const THEN: &str = "write environment: {image: REGISTRY/NAME:TAG} in its place, or give --image REGISTRY/NAME:TAG";
+
 /// The name of a specification that is written in the document.
 const WRITTEN: &str = "conda.yml";
 
@@ -59,11 +64,24 @@ impl Conda {
 }
 
 impl NeedsImage {
+    /// The answer where nothing builds images and the Dockerfile of a conda environment is the file `path`; `what` says how
+    /// it came there.
+    #[must_use]
+    pub fn refusal_with(&self, path: &str, what: &str) -> Refusal {
+        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let folder = quote(if folder.is_empty() { "/" } else { folder });
+        let file = quote(path);
+        let why = format!(
+            "Azure builds an image from this, and a cluster does not; {what} {path}: docker build --tag {BUILD} --file {file} \
+             {folder} && docker push {BUILD}; then {THEN}"
+        );
+        Refusal { field: self.field.clone(), why }
+    }
+
     /// The answer where nothing builds images: what to do first. Of a conda environment it ends with the Dockerfile.
     #[must_use]
     pub fn refusal(&self) -> Refusal {
-        let then = "write environment: {image: REGISTRY/NAME:TAG} in its place, or give --image REGISTRY/NAME:TAG";
-        let build = "REGISTRY/NAME:TAG";
+        let (then, build) = (THEN, BUILD);
         let why = match &self.source {
             ImageSource::Conda { conda, dockerfile } => {
                 let folder = match conda {

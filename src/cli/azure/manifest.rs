@@ -4,6 +4,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::api::deployment::{CodeSource, OnlineDeployment};
+use crate::api::name;
 
 /// A resource. [`Manifest::value`] has the fields that the document has, so that whoever applies it owns no others and
 /// the defaults stay those of the schema; [`Manifest::object`] is the same with its defaults.
@@ -55,6 +56,29 @@ impl Manifest<OnlineDeployment> {
             uri.clone_into(&mut model.uri);
         }
         self.replace("/spec/model/uri", Value::from(uri));
+    }
+
+    /// Puts the place that the model was uploaded to in its place, with the digest of what is there and whether that is an
+    /// archive. A model without a name keeps the one that its file or folder gives it.
+    ///
+    /// # Errors
+    /// When the model has no form in JSON.
+    pub fn set_uploaded_model(&mut self, uri: &str, sha256: &str, unpack: bool) -> Result<(), serde_json::Error> {
+        let Some(model) = &mut self.object.spec.model else { return Ok(()) };
+        let own = name::from_uri(&model.uri);
+        model.name.get_or_insert(own);
+        uri.clone_into(&mut model.uri);
+        model.sha256 = Some(sha256.to_owned());
+        model.unpack = unpack;
+        let Some(place) = self.value.pointer_mut("/spec/model").and_then(Value::as_object_mut) else { return Ok(()) };
+        // Not the version, which has a default.
+        let changed = serde_json::to_value(model)?;
+        for key in ["name", "uri", "sha256", "unpack"] {
+            if let Some(value) = changed.get(key) {
+                place.insert(key.to_owned(), value.clone());
+            }
+        }
+        Ok(())
     }
 
     /// Puts the place that the code was brought to in its place. A deployment without code stays so.

@@ -1,15 +1,18 @@
-//! What a file becomes, without a cluster.
+//! What a file becomes, without a cluster. What is on this machine is uploaded to the store that is named, and to no other:
+//! which one is remembered depends on a cluster.
 
 use serde_json::json;
 
 use crate::cli::arguments::convert::Convert;
 use crate::cli::arguments::output::Document;
-use crate::cli::documents::{self, Given};
-use crate::cli::{CliError, print};
+use crate::cli::documents::{self, Given, Local};
+use crate::cli::{CliError, print, upload};
 
-pub(super) fn convert(asked: &Convert) -> Result<(), CliError> {
+pub(super) async fn convert(asked: &Convert) -> Result<(), CliError> {
     let names = (asked.endpoint_name.as_deref(), asked.name.as_deref());
-    let found = documents::read(&asked.file, Given::deployment(names, &asked.set, &asked.azure, None))?;
+    let files = Local::Fetchable(asked.azure.artifact_store.as_ref());
+    let found = documents::read(&asked.file, Given::deployment(names, &asked.set, &asked.azure, files))?;
+    upload::all(&found.uploads).await?;
     let all = found.manifests;
     match asked.output {
         Document::Json => print::document(Document::Json, &json!({"apiVersion": "v1", "kind": "List", "items": all})),

@@ -14,6 +14,7 @@ use crate::cli::{CliError, follow};
 
 /// An endpoint, and whatever its file holds beside it.
 pub(super) async fn endpoint(target: &Target, asked: &CreateEndpoint) -> Result<(), CliError> {
+    let chosen = target.chosen(&asked.azure)?;
     let mut found = match &asked.file {
         Some(file) => documents::read(
             file,
@@ -23,7 +24,7 @@ pub(super) async fn endpoint(target: &Target, asked: &CreateEndpoint) -> Result<
                 endpoint: asked.name.as_deref(),
                 deployment: None,
                 azure: &asked.azure,
-                state: target.state(),
+                local: target.files(&chosen),
             },
         )?,
         None => Documents { endpoints: vec![named(asked)?], ..Documents::default() },
@@ -48,12 +49,13 @@ pub(super) async fn endpoint(target: &Target, asked: &CreateEndpoint) -> Result<
         };
     }
     let object = object.clone();
-    target.put_beside(&found).await?;
+    target.would_take(&found, Some(&object), &found.deployments).await?;
+    target.put_beside(&found, &chosen).await?;
     let object = target.create_endpoint(&object).await?;
     eprintln!("endpoint {:?} is created {}", object.name_any(), target.place());
     let mut deployments = Vec::new();
     for deployment in &found.deployments {
-        deployments.push(created(target, deployment).await?);
+        deployments.push(created(target, deployment, &found).await?);
     }
     if !asked.ending.waiting.no_wait {
         for deployment in &deployments {
@@ -78,14 +80,16 @@ fn named(asked: &CreateEndpoint) -> Result<OnlineEndpoint, CliError> {
 /// One deployment.
 pub(super) async fn deployment(target: &Target, asked: &CreateDeployment) -> Result<(), CliError> {
     let names = (asked.endpoint_name.as_deref(), asked.name.as_deref());
-    let given = Given::deployment(names, &asked.change.set, &asked.azure, target.state());
+    let chosen = target.chosen(&asked.azure)?;
+    let given = Given::deployment(names, &asked.change.set, &asked.azure, target.files(&chosen));
     let mut found = documents::read(&asked.file, given)?;
     let mut object = one(&mut found, names)?;
     target.prepare(&mut object, &asked.on_machine)?;
     // An operator would wait for the endpoint, and so would the user, in vain.
     target.endpoint(&object.spec.endpoint_name).await?;
-    target.put_beside(&found).await?;
-    let object = created(target, &object).await?;
+    target.would_take(&found, None, std::slice::from_ref(&object)).await?;
+    target.put_beside(&found, &chosen).await?;
+    let object = created(target, &object, &found).await?;
     if asked.ending.waiting.no_wait {
         if asked.all_traffic {
             traffic::all_to(target, &object).await?;
@@ -120,8 +124,9 @@ pub(super) fn one(
     Ok(object.clone())
 }
 
-async fn created(target: &Target, object: &OnlineDeployment) -> Result<OnlineDeployment, CliError> {
+async fn created(target: &Target, object: &OnlineDeployment, found: &Documents) -> Result<OnlineDeployment, CliError> {
     let object = target.create_deployment(object).await?;
+    target.own(&object, found).await?;
     let (name, endpoint) = (object.deployment_name(), &object.spec.endpoint_name);
     eprintln!("deployment {name:?} of endpoint {endpoint:?} is created, as OnlineDeployment {:?}", object.name_any());
     Ok(object)

@@ -10,7 +10,7 @@ use crate::api::deployment::OnlineDeployment;
 use crate::api::endpoint::OnlineEndpoint;
 use crate::cli::arguments::deployment::UpdateDeployment;
 use crate::cli::arguments::endpoint::UpdateEndpoint;
-use crate::cli::documents::{self, Given, Subject};
+use crate::cli::documents::{self, Given, Local, Subject};
 use crate::cli::target::Target;
 use crate::cli::{CliError, follow};
 
@@ -21,7 +21,7 @@ pub(super) async fn endpoint(target: &Target, asked: &UpdateEndpoint) -> Result<
         endpoint: asked.name.as_deref(),
         deployment: None,
         azure: &asked.azure,
-        state: target.state(),
+        local: Local::Left,
     };
     let file = asked.file.as_ref().map(|file| documents::read(file, given)).transpose()?;
     let of_file = match file.as_ref().map(|found| found.endpoints.as_slice()) {
@@ -34,7 +34,7 @@ pub(super) async fn endpoint(target: &Target, asked: &UpdateEndpoint) -> Result<
     let name = asked.name.clone().or_else(|| of_file.map(ResourceExt::name_any)).unwrap_or_default();
     let object = target.endpoint(&name).await?;
     if let Some(found) = &file {
-        target.put_beside(found).await?;
+        target.put_beside(found, &target.chosen(&asked.azure)?).await?;
         if !found.deployments.is_empty() {
             eprintln!("the deployments in the file are left alone; `mooring deployment update` takes them");
         }
@@ -62,19 +62,21 @@ pub(super) async fn endpoint(target: &Target, asked: &UpdateEndpoint) -> Result<
 
 pub(super) async fn deployment(target: &Target, asked: &UpdateDeployment) -> Result<(), CliError> {
     let names @ (endpoint, name) = (asked.endpoint_name.as_deref(), asked.name.as_deref());
-    let new = match &asked.file {
+    let (new, object) = match &asked.file {
         Some(file) => {
-            let given = Given::deployment(names, &asked.set, &asked.azure, target.state());
+            let chosen = target.chosen(&asked.azure)?;
+            let given = Given::deployment(names, &asked.set, &asked.azure, target.files(&chosen));
             let mut found = documents::read(file, given)?;
-            let object = create::one(&mut found, names)?;
-            target.put_beside(&found).await?;
-            Some(object)
+            let new = create::one(&mut found, names)?;
+            let object = target.deployment(Some(&new.spec.endpoint_name), new.deployment_name()).await?;
+            target.put_beside(&found, &chosen).await?;
+            // Before the change, so that no end in between leaves it without an owner. What the revisions before this one
+            // name stays until the deployment goes: a rollback needs it.
+            let owner = OnlineDeployment { spec: new.spec.clone(), ..object.clone() };
+            target.own(&owner, &found).await?;
+            (Some(new), object)
         }
-        None => None,
-    };
-    let object = match &new {
-        Some(new) => target.deployment(Some(&new.spec.endpoint_name), new.deployment_name()).await?,
-        None => target.deployment(endpoint, name.unwrap_or_default()).await?,
+        None => (None, target.deployment(endpoint, name.unwrap_or_default()).await?),
     };
     let object = target
         .change_deployment(object, |object: &mut OnlineDeployment| {

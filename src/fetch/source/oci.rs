@@ -231,7 +231,7 @@ impl Oci {
             return Ok(known.clone());
         }
         let Access { base, login } = &self.access;
-        let answer = challenge.answer(&self.client, login, base, &self.address.repository).await?;
+        let answer = challenge.answer(&self.client, login, base, &self.address.repository, "pull").await?;
         if answer.as_ref() == used {
             return Ok(None);
         }

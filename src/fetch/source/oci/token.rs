@@ -54,7 +54,8 @@ impl Challenge {
         challenges.iter().any(|challenge| challenge.scheme.eq_ignore_ascii_case("basic")).then_some(Self::Basic)
     }
 
-    /// The header that answers it; `None` when that takes a password and we have none.
+    /// The header that answers it, with the right to `actions` (as `pull`); `None` when that takes a password and we have
+    /// none.
     ///
     /// # Errors
     ///
@@ -65,6 +66,7 @@ impl Challenge {
         login: &Login,
         registry: &Url,
         repository: &str,
+        actions: &str,
     ) -> Result<Option<HeaderValue>, Failure> {
         match (self, login) {
             (Self::Basic, Login::Password { user, password }) => basic(user, password).map(Some),
@@ -74,7 +76,7 @@ impl Challenge {
                     let act = format!("{} wants its tokens asked for at {}:", host(registry), realm.scheme());
                     return Err(Failure::new(Reason::ArtifactStoreError, act));
                 }
-                let scope = format!("repository:{repository}:pull");
+                let scope = format!("repository:{repository}:{actions}");
                 let token = token(client, realm, login, service.as_deref(), &scope).await?;
                 header(&format!("Bearer {token}"), "the registry's token can't be in a header").map(Some)
             }
