@@ -12,6 +12,7 @@ mod face;
 mod field;
 mod follow;
 mod input;
+mod man;
 mod print;
 mod schema;
 mod table;

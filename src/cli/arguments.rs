@@ -123,6 +123,15 @@ pub enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
+    /// Write a manual page for each command.
+    #[command(after_help = "Examples:
+  mooring man --directory /usr/local/share/man/man1
+  mooring man --directory . && man ./mooring-endpoint-invoke.1")]
+    Man {
+        /// Where the pages go; made when it is not there.
+        #[arg(long, value_name = "DIRECTORY")]
+        directory: PathBuf,
+    },
     /// Print the version of this program.
     #[command(after_help = "Example:\n  mooring version")]
     Version,

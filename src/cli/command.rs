@@ -26,7 +26,7 @@ use super::arguments::endpoint::Endpoint;
 use super::arguments::{Arguments, Command};
 use super::connect::{Connection, connect};
 use super::table::Listed;
-use super::{CliError, follow, print};
+use super::{CliError, follow, man, print};
 use crate::api::artifact::ArtifactKind;
 use crate::api::deployment::OnlineDeployment;
 use crate::api::endpoint::OnlineEndpoint;
@@ -43,6 +43,11 @@ pub async fn run(arguments: Arguments) -> Result<(), CliError> {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "mooring", &mut script);
             print::bytes(&script)
+        }
+        Command::Man { directory } => {
+            let count = man::write(Arguments::command(), &directory)?;
+            eprintln!("{count} pages are in {}", directory.display());
+            Ok(())
         }
         Command::Version => print::text(concat!("mooring ", env!("CARGO_PKG_VERSION"), "\n")),
         Command::Convert(asked) => convert::convert(&asked),

@@ -201,6 +201,16 @@ pub enum CliError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The manual pages could not be written.
+    #[error(
+        "writing the manual pages into {directory} failed; name a directory that you may write to with --directory"
+    )]
+    WritePage {
+        /// The directory.
+        directory: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The output could not be written.
     #[error("writing the output failed")]
     Write(#[source] std::io::Error),

@@ -70,6 +70,22 @@ async fn completions_are_made_for_every_shell() {
 }
 
 #[tokio::test]
+async fn every_command_has_a_manual_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("share/man/man1");
+    let ended = run(&["man", "--directory", directory.to_str().unwrap()], "").await;
+    assert_eq!((ended.code, ended.data.as_str()), (Some(0), ""), "{ended}");
+    for words in commands() {
+        let name = [&["mooring".to_owned()], &words[..]].concat().join("-");
+        let page = std::fs::read_to_string(directory.join(format!("{name}.1"))).unwrap();
+        assert!(page.contains(".SH EXAMPLES\n"), "{name}");
+    }
+    let ended = run(&["man", "--directory", "/proc/nowhere"], "").await;
+    assert_eq!(ended.code, Some(1), "{ended}");
+    assert!(ended.said.contains("writing the manual pages into /proc/nowhere failed; name a directory"), "{ended}");
+}
+
+#[tokio::test]
 async fn the_version_is_that_of_the_package() {
     let ended = run(&["version"], "").await;
     assert_eq!(ended.data, format!("mooring {}\n", env!("CARGO_PKG_VERSION")));
