@@ -3,8 +3,10 @@
 mod alike;
 pub mod arguments;
 pub mod azure;
+pub mod called;
 mod code_map;
 pub mod command;
+pub mod complete;
 mod connect;
 mod documents;
 mod error;
@@ -16,6 +18,7 @@ mod man;
 mod print;
 mod schema;
 mod table;
+pub mod talk;
 mod wire;
 
 pub use error::CliError;

@@ -16,7 +16,6 @@ mod rollout;
 mod traffic;
 mod update;
 
-use clap::CommandFactory;
 use kube::api::ListParams;
 
 use super::arguments::catalogue::{InstanceTypes, Quotas};
@@ -26,7 +25,8 @@ use super::arguments::endpoint::Endpoint;
 use super::arguments::{Arguments, Command};
 use super::connect::{Connection, connect};
 use super::table::Listed;
-use super::{CliError, follow, man, print};
+use super::talk::say;
+use super::{CliError, follow, man, print, talk};
 use crate::api::artifact::ArtifactKind;
 use crate::api::deployment::OnlineDeployment;
 use crate::api::endpoint::OnlineEndpoint;
@@ -37,16 +37,21 @@ use crate::api::endpoint::OnlineEndpoint;
 /// [`CliError`], with the exit code that belongs to it.
 pub async fn run(arguments: Arguments) -> Result<(), CliError> {
     let cluster = &arguments.cluster;
+    if let Some(note) = arguments.workspace.note() {
+        say!("note: {note}");
+    }
     match arguments.command {
         Command::Completion { shell } => {
             // Into memory first: clap panics when it can't write.
             let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Arguments::command(), "mooring", &mut script);
+            let mut grammar = talk::called().grammar();
+            let name = grammar.get_name().to_owned();
+            clap_complete::generate(shell, &mut grammar, name, &mut script);
             print::bytes(&script)
         }
         Command::Man { directory } => {
-            let count = man::write(Arguments::command(), &directory)?;
-            eprintln!("{count} pages are in {}", directory.display());
+            let count = man::write(talk::called().grammar(), &directory)?;
+            say!("{count} pages are in {}", directory.display());
             Ok(())
         }
         Command::Version => print::text(concat!("mooring ", env!("CARGO_PKG_VERSION"), "\n")),

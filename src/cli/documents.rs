@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use super::arguments::change::FromAzure;
 use super::azure::{self, Context, LocalPath};
 use super::error::CliError;
+use super::talk::say;
 use super::{code_map, field, input, schema};
 use crate::api::artifact::ArtifactKind;
 use crate::api::deployment::{CodeSource, OnlineDeployment};
@@ -176,7 +177,7 @@ impl Documents {
             return Err(problems);
         }
         for note in &converted.notes {
-            eprintln!("note: {note}");
+            say!("note: {note}");
         }
         for manifest in converted.endpoints {
             self.add(manifest.value().clone(), folder, given)?;

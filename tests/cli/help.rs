@@ -51,6 +51,7 @@ async fn what_cannot_be_understood_is_answered_with_its_usage() {
                 "b",
             ],
         ),
+        ("a_query", &["endpoint", "show", "-n", "iris", "--query", "scoring_uri", "-o", "tsv"]),
         ("a_negative_number", &["deployment", "get-logs", "-n", "iris", "--lines=-1"]),
         ("no_patience", &["endpoint", "list", "--timeout", "0"]),
     ] {
@@ -83,6 +84,17 @@ async fn every_command_has_a_manual_page() {
     let ended = run(&["man", "--directory", "/proc/nowhere"], "").await;
     assert_eq!(ended.code, Some(1), "{ended}");
     assert!(ended.said.contains("writing the manual pages into /proc/nowhere failed; name a directory"), "{ended}");
+}
+
+#[tokio::test]
+async fn flags_of_a_workspace_are_left_aside_and_that_is_said() {
+    let flags = ["-w", "team", "-g", "group", "--subscription", "id"];
+    let note = "note: a cluster has no workspaces: --workspace-name, --resource-group, --subscription are left aside; \
+                --namespace and --context say where\n";
+    let ended = run(&[&["explain", "ImageNotFound"], &flags[..]].concat(), "").await;
+    assert_eq!((ended.code, ended.said.as_str()), (Some(0), note));
+    let ended = run(&[&["explain", "ImageNotFound", "--only-show-errors"], &flags[..]].concat(), "").await;
+    assert_eq!((ended.code, ended.said.as_str()), (Some(0), ""));
 }
 
 #[tokio::test]

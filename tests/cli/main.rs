@@ -6,6 +6,7 @@ mod azure;
 mod cluster;
 mod doctor;
 mod help;
+mod plugin;
 mod program;
 #[cfg(feature = "gateway")]
 mod scoring;

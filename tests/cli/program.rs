@@ -1,6 +1,6 @@
 //! The program, run as a person would.
 
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
@@ -36,8 +36,12 @@ pub async fn mooring_with(place: &Place, arguments: &[&str], input: &str) -> End
 
 /// Runs it as it is, without a kubeconfig to be found.
 pub async fn run(arguments: &[&str], input: &str) -> Ended {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_mooring"))
-        .args(arguments)
+    output(Command::new(env!("CARGO_BIN_EXE_mooring")).args(arguments), input).await
+}
+
+/// Runs a command, without a kubeconfig to be found.
+pub async fn output(command: &mut Command, input: &str) -> Ended {
+    let mut child = command
         .env("KUBECONFIG", "/nowhere")
         .env_remove("KUBERNETES_SERVICE_HOST")
         .stdin(Stdio::piped())
@@ -47,7 +51,11 @@ pub async fn run(arguments: &[&str], input: &str) -> Ended {
         .unwrap();
     // Who reads no input may be gone before it has been written.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes()).await;
-    let output = child.wait_with_output().await.unwrap();
+    ended(child.wait_with_output().await.unwrap())
+}
+
+/// What a program has left.
+pub fn ended(output: Output) -> Ended {
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     Ended { code: output.status.code(), data: text(output.stdout), said: text(output.stderr) }
 }

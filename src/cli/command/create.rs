@@ -10,6 +10,7 @@ use crate::cli::arguments::deployment::CreateDeployment;
 use crate::cli::arguments::endpoint::{AuthMode, CreateEndpoint};
 use crate::cli::connect::Connection;
 use crate::cli::documents::{self, Documents, Given, Subject, name_deployment};
+use crate::cli::talk::say;
 use crate::cli::{CliError, follow};
 
 /// An endpoint, and whatever its file holds beside it.
@@ -49,7 +50,7 @@ pub(super) async fn endpoint(connection: &Connection, asked: &CreateEndpoint) ->
     }
     beside(connection, &found).await?;
     let object = connection.create("endpoint", &object).await?;
-    eprintln!("endpoint {:?} is created in namespace {:?}", object.name_any(), connection.namespace);
+    say!("endpoint {:?} is created in namespace {:?}", object.name_any(), connection.namespace);
     let mut deployments = Vec::new();
     for deployment in &found.deployments {
         deployments.push(created(connection, deployment).await?);
@@ -110,7 +111,7 @@ pub(super) fn one(
         )));
     };
     if !found.endpoints.is_empty() {
-        eprintln!("the endpoint in the file is left alone; `mooring endpoint create` and `update` take it");
+        say!("the endpoint in the file is left alone; `mooring endpoint create` and `update` take it");
     }
     name_deployment(object, endpoint, name).map_err(CliError::Usage)?;
     Ok(object.clone())
@@ -120,11 +121,11 @@ pub(super) fn one(
 pub(super) async fn beside(connection: &Connection, found: &Documents) -> Result<(), CliError> {
     for config_map in &found.config_maps {
         connection.apply(config_map).await?;
-        eprintln!("ConfigMap {:?} is as the file says", config_map.name_any());
+        say!("ConfigMap {:?} is as the file says", config_map.name_any());
     }
     for secret in &found.secrets {
         connection.apply(secret).await?;
-        eprintln!("Secret {:?} is as the file says", secret.name_any());
+        say!("Secret {:?} is as the file says", secret.name_any());
     }
     Ok(())
 }
@@ -132,6 +133,6 @@ pub(super) async fn beside(connection: &Connection, found: &Documents) -> Result
 async fn created(connection: &Connection, object: &OnlineDeployment) -> Result<OnlineDeployment, CliError> {
     let object = connection.create("deployment", object).await?;
     let (name, endpoint) = (object.deployment_name(), &object.spec.endpoint_name);
-    eprintln!("deployment {name:?} of endpoint {endpoint:?} is created, as OnlineDeployment {:?}", object.name_any());
+    say!("deployment {name:?} of endpoint {endpoint:?} is created, as OnlineDeployment {:?}", object.name_any());
     Ok(object)
 }

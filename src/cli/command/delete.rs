@@ -9,6 +9,7 @@ use crate::api::endpoint::OnlineEndpoint;
 use crate::cli::arguments::deployment::DeleteDeployment;
 use crate::cli::arguments::endpoint::DeleteEndpoint;
 use crate::cli::connect::Connection;
+use crate::cli::talk::say;
 use crate::cli::{CliError, follow};
 
 pub(super) async fn endpoint(connection: &Connection, asked: &DeleteEndpoint) -> Result<(), CliError> {
@@ -30,7 +31,7 @@ pub(super) async fn endpoint(connection: &Connection, asked: &DeleteEndpoint) ->
         connection.delete::<OnlineDeployment>(&deployment.name_any()).await?;
     }
     if asked.waiting.no_wait {
-        eprintln!("endpoint {:?}{with} is being deleted", asked.name);
+        say!("endpoint {:?}{with} is being deleted", asked.name);
         return Ok(());
     }
     for deployment in &deployments {
@@ -47,7 +48,7 @@ pub(super) async fn deployment(connection: &Connection, asked: &DeleteDeployment
     let object = found.name_any();
     connection.delete::<OnlineDeployment>(&object).await?;
     if asked.waiting.no_wait {
-        eprintln!("deployment {shown:?} of endpoint {endpoint:?} is being deleted");
+        say!("deployment {shown:?} of endpoint {endpoint:?} is being deleted");
         return Ok(());
     }
     follow::gone::<OnlineDeployment>(connection, "deployment", &object).await
@@ -62,8 +63,7 @@ fn confirm(yes: bool, question: &str) -> Result<(), CliError> {
     if !input.is_terminal() {
         return Err(CliError::Usage(format!("{question} Nobody is there to be asked; say so with --yes")));
     }
-    eprint!("{question} (y/N) ");
-    std::io::stderr().flush().map_err(CliError::Write)?;
+    write!(std::io::stderr(), "{question} (y/N) ").map_err(CliError::Write)?;
     let mut answer = String::new();
     let read = input.lock().read_line(&mut answer);
     read.map_err(|source| CliError::Read { path: "the answer".to_owned(), flag: "--yes", source })?;

@@ -14,6 +14,7 @@ use super::credentials;
 use crate::cli::CliError;
 use crate::cli::arguments::endpoint::Invoke;
 use crate::cli::connect::Connection;
+use crate::cli::talk::tell;
 use crate::cli::{input, print, wire};
 
 /// Pins a request to a deployment, and tells which one has answered.
@@ -35,7 +36,7 @@ pub(super) async fn invoke(connection: &Connection, arguments: Invoke) -> Result
     let (head, body) = connection.ask_model(wire.send(request)).await??.into_parts();
     let answered = begun.elapsed();
     if arguments.verbose {
-        tell(&head);
+        show(&head);
     }
     let whole = print_body(connection, body).await.map_err(|error| match error {
         Broken::Connection(source) => CliError::Send { to: to.clone(), source: source.into() },
@@ -43,7 +44,7 @@ pub(super) async fn invoke(connection: &Connection, arguments: Invoke) -> Result
     });
     if arguments.verbose {
         let (opened, answered, ended) = (opened.as_millis(), answered.as_millis(), begun.elapsed().as_millis());
-        eprintln!("{to}: connected after {opened} ms, answered after {answered} ms, ended after {ended} ms");
+        tell!("{to}: connected after {opened} ms, answered after {answered} ms, ended after {ended} ms");
     }
     whole?;
     if head.status == StatusCode::OK { Ok(()) } else { Err(refused(&arguments.name, &head)) }
@@ -95,12 +96,12 @@ async fn print_body(connection: &Connection, mut body: Incoming) -> Result<(), B
 }
 
 /// Status, ids and what the model side has to say of itself.
-fn tell(head: &Parts) {
-    eprintln!("{:?} {} {}", head.version, head.status.as_u16(), phrase(head));
+fn show(head: &Parts) {
+    tell!("{:?} {} {}", head.version, head.status.as_u16(), phrase(head));
     for (name, value) in &head.headers {
         let prefixes = ["azureml-", "ms-azureml-", "x-ms-"];
         if name == REQUEST_ID || prefixes.iter().any(|prefix| name.as_str().starts_with(prefix)) {
-            eprintln!("{name}: {}", String::from_utf8_lossy(value.as_bytes()));
+            tell!("{name}: {}", String::from_utf8_lossy(value.as_bytes()));
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::api::label;
 use crate::cli::CliError;
 use crate::cli::arguments::deployment::{Container, DeploymentName, Logs};
 use crate::cli::connect::Connection;
+use crate::cli::talk::{say, tell};
 use crate::cli::{one_line, print};
 
 /// Bytes of a log that are printed at a time.
@@ -31,7 +32,7 @@ pub(super) async fn get(connection: &Connection, name: &DeploymentName, request:
     print::text(&state(&deployment))?;
     match instances.as_slice() {
         [] => {
-            eprintln!("there is no instance yet: {}; try again later", waits_for(&deployment));
+            tell!("there is no instance yet: {}; try again later", waits_for(&deployment));
             Ok(())
         }
         [instance] => {
@@ -87,7 +88,7 @@ async fn instances(
     if let Some(newest) = pods.first()
         && count > 1
     {
-        eprintln!(
+        say!(
             "{} is the newest of {count} instances; choose one with --instance, or take --all-instances",
             newest.name_any()
         );
@@ -131,7 +132,7 @@ async fn events(connection: &Connection, instance: &Pod) -> Result<(), CliError>
         Ok(events) => events,
         // Who may read logs may not always read events.
         Err(CliError::Denied { source, .. }) if source.code == FORBIDDEN => {
-            eprintln!("the events are left out: {}", source.message);
+            say!("the events are left out: {}", source.message);
             return Ok(());
         }
         Err(error) => return Err(error),
@@ -168,7 +169,7 @@ async fn open<'a>(
         return Err(CliError::NoPrevious { instance: name, container });
     }
     if let Some(what) = waits_for_before_its_start(instance, container) {
-        eprintln!("there is no log yet: {what}; try again later");
+        tell!("there is no log yet: {what}; try again later");
         return Ok(None);
     }
     let parameters = LogParams {
@@ -184,7 +185,7 @@ async fn open<'a>(
         Ok(log) => Ok(Some(Open { log: Box::pin(log), act })),
         // It went on between two looks; the API server says what it waits for.
         Err(CliError::Denied { source, .. }) if source.code == BAD_REQUEST => {
-            eprintln!("there is no log yet: {}; try again later", one_line(&source.message));
+            tell!("there is no log yet: {}; try again later", one_line(&source.message));
             Ok(None)
         }
         Err(error) => Err(error),

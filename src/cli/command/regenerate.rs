@@ -9,6 +9,7 @@ use super::credentials;
 use crate::cli::CliError;
 use crate::cli::arguments::endpoint::RegenerateKeys;
 use crate::cli::connect::Connection;
+use crate::cli::talk::say;
 
 /// Bytes of a key, which are as many as the operator takes.
 const KEY_BYTES: usize = 32;
@@ -20,9 +21,10 @@ pub(super) async fn keys(connection: &Connection, asked: &RegenerateKeys) -> Res
     let key = STANDARD.encode(URL_SAFE_NO_PAD.encode(bytes));
     let which = asked.key_type.as_str();
     let _: Secret = connection.merge(&secret, &json!({"data": {which: key}})).await?;
-    eprintln!(
+    say!(
         "{which} of endpoint {:?} is new, the other key goes on working; see `mooring endpoint get-credentials -n {}`",
-        asked.name, asked.name
+        asked.name,
+        asked.name
     );
     Ok(())
 }

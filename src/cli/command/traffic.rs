@@ -11,6 +11,7 @@ use crate::api::units::Percent;
 use crate::cli::arguments::endpoint::Traffic;
 use crate::cli::connect::Connection;
 use crate::cli::table::table;
+use crate::cli::talk::say;
 use crate::cli::{CliError, follow, print};
 
 /// One deployment's part.
@@ -115,7 +116,7 @@ pub(super) async fn all_to(connection: &Connection, object: &OnlineDeployment) -
     traffic.insert(name, Some(100));
     let endpoint_name = &object.spec.endpoint_name;
     let changed = connection.merge(endpoint_name, &json!({"spec": {"traffic": traffic}})).await?;
-    eprintln!("deployment {name:?} gets all of the traffic of endpoint {endpoint_name:?}");
+    say!("deployment {name:?} gets all of the traffic of endpoint {endpoint_name:?}");
     Ok(changed)
 }
 

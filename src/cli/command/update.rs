@@ -13,6 +13,7 @@ use crate::cli::arguments::deployment::UpdateDeployment;
 use crate::cli::arguments::endpoint::UpdateEndpoint;
 use crate::cli::connect::Connection;
 use crate::cli::documents::{self, Given, Subject};
+use crate::cli::talk::say;
 
 pub(super) async fn endpoint(connection: &Connection, asked: &UpdateEndpoint) -> Result<(), CliError> {
     let given = Given {
@@ -35,7 +36,7 @@ pub(super) async fn endpoint(connection: &Connection, asked: &UpdateEndpoint) ->
     if let Some(found) = &file {
         create::beside(connection, found).await?;
         if !found.deployments.is_empty() {
-            eprintln!("the deployments in the file are left alone; `mooring deployment update` takes them");
+            say!("the deployments in the file are left alone; `mooring deployment update` takes them");
         }
     }
     let object = connection
