@@ -11,10 +11,11 @@ use crate::cli::talk::say;
 use crate::cli::{CliError, print};
 
 pub(super) async fn show(connection: &Connection, output: Output) -> Result<(), CliError> {
-    let quotas: Vec<ComputeQuota> = connection.list(&ListParams::default()).await?;
+    let mut quotas: Vec<ComputeQuota> = connection.list(&ListParams::default()).await?;
     if quotas.is_empty() {
         say!("namespace {:?} has no ComputeQuota: its deployments may use what the cluster has", connection.namespace);
     }
+    quotas.iter_mut().for_each(print::tidy);
     let lines =
         || table(&["QUOTA", "RESOURCE", "USED", "LIMIT", "FREE"], &quotas.iter().flat_map(rows).collect::<Vec<_>>());
     print::items(output, &quotas, |quota| quota.metadata.name.as_deref().unwrap_or_default(), lines)

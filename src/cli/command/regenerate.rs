@@ -6,13 +6,11 @@ use k8s_openapi::api::core::v1::Secret;
 use serde_json::json;
 
 use super::credentials;
+use crate::api::endpoint::KEY_BYTES;
 use crate::cli::CliError;
 use crate::cli::arguments::endpoint::RegenerateKeys;
 use crate::cli::connect::Connection;
 use crate::cli::talk::say;
-
-/// Bytes of a key, which are as many as the operator takes.
-const KEY_BYTES: usize = 32;
 
 pub(super) async fn keys(connection: &Connection, asked: &RegenerateKeys) -> Result<(), CliError> {
     let secret = credentials::secret_of(connection, &asked.name).await?;
