@@ -40,17 +40,17 @@ fn end(called: Called, ended: Result<(), CliError>) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let mut told = error.to_string();
-    let mut text = format!("{}: {told}\n", called.words());
+    let mut lines = vec![format!("{}: {told}", called.words())];
     let mut cause = error.source();
     while let Some(next) = cause {
         // Many libraries repeat the cause in their own words.
         if !told.contains(&next.to_string()) {
             told = next.to_string();
-            text.push_str(&format!("  because: {told}\n"));
+            lines.push(format!("  because: {told}"));
         }
         cause = next.source();
     }
     // Whoever has closed standard error does not want to hear of it.
-    let _ = write!(std::io::stderr(), "{}", called.rewrite(&text));
+    let _ = writeln!(std::io::stderr(), "{}", called.rewrite(&lines.join("\n")));
     ExitCode::from(error.exit_code())
 }

@@ -79,7 +79,10 @@ async fn endpoint(connection: &Connection, verb: Endpoint) -> Result<(), CliErro
             print::objects(list.output, endpoints)
         }
         Endpoint::Show(show) => print::object(show.output, connection.endpoint(&show.name).await?),
-        Endpoint::GetCredentials(get) => print::document(get.output, &credentials::of(connection, &get.name).await?),
+        Endpoint::GetCredentials(get) => {
+            let found = credentials::of(connection, &get.name, &get.caller, credentials::AN_HOUR).await?;
+            print::document(get.output, &found)
+        }
         Endpoint::RegenerateKeys(asked) => regenerate::keys(connection, &asked).await,
         Endpoint::GetLogs(asked) => {
             let deployment = DeploymentName { name: asked.deployment, endpoint_name: Some(asked.name) };

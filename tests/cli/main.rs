@@ -10,6 +10,7 @@ mod plugin;
 mod program;
 #[cfg(feature = "gateway")]
 mod scoring;
+mod tokens;
 mod verbs;
 
 #[path = "../support/place.rs"]

@@ -1,5 +1,6 @@
 //! A scoring request, and its answer as it comes.
 
+use std::path::Path;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -24,8 +25,8 @@ const REQUEST_ID: &str = "x-request-id";
 
 pub(super) async fn invoke(connection: &Connection, arguments: Invoke) -> Result<(), CliError> {
     let (_, body) = input::read(&arguments.request_file, "--request-file")?;
-    let keys = credentials::of(connection, &arguments.name).await?;
-    let request = request(connection, &arguments, &keys.primary_key, body)?;
+    let credential = credential(connection, &arguments).await?;
+    let request = request(connection, &arguments, &credential.bearer, body)?;
 
     let begun = Instant::now();
     let wire = match &arguments.url {
@@ -47,19 +48,51 @@ pub(super) async fn invoke(connection: &Connection, arguments: Invoke) -> Result
         tell!("{to}: connected after {opened} ms, answered after {answered} ms, ended after {ended} ms");
     }
     whole?;
-    if head.status == StatusCode::OK { Ok(()) } else { Err(refused(&arguments.name, &head)) }
+    if head.status == StatusCode::OK { Ok(()) } else { Err(refused(&arguments.name, &credential.check, &head)) }
+}
+
+/// What a request is signed with.
+struct Credential {
+    bearer: String,
+    /// What to look at when it is refused.
+    check: String,
+}
+
+async fn credential(connection: &Connection, arguments: &Invoke) -> Result<Credential, CliError> {
+    let name = &arguments.name;
+    if let Some(file) = &arguments.credential_file {
+        let stdin = |path: &Path| path.as_os_str() == "-";
+        if stdin(file) && stdin(&arguments.request_file) {
+            let both = "--request-file and --credential-file can't both be standard input".to_owned();
+            return Err(CliError::Usage(both));
+        }
+        let (path, text) = input::read(file, "--credential-file")?;
+        let bearer = String::from_utf8_lossy(&text).trim().to_owned();
+        return Ok(Credential { bearer, check: format!("check what {path} holds") });
+    }
+    let found = credentials::of(connection, name, &arguments.caller, credentials::ONE_REQUEST).await?;
+    let check = match found.account() {
+        None => format!("check that this is its gateway, and its keys: `mooring endpoint show -n {name}`"),
+        Some(account) => format!(
+            "check that this is its gateway, and that the account may score: `kubectl auth can-i score \
+             onlineendpoints.mooring.dev/{name} --namespace {} --as {}`",
+            connection.namespace,
+            account.user()
+        ),
+    };
+    Ok(Credential { bearer: found.bearer().to_owned(), check })
 }
 
 fn request(
     connection: &Connection,
     arguments: &Invoke,
-    key: &str,
+    bearer: &str,
     body: Vec<u8>,
 ) -> Result<Request<Full<Bytes>>, CliError> {
     let (host, path) = target(&arguments.name, &connection.namespace, arguments.url.as_ref());
     let mut request = Request::post(path)
         .header(HOST, host)
-        .header(AUTHORIZATION, format!("Bearer {key}"))
+        .header(AUTHORIZATION, format!("Bearer {bearer}"))
         .header(CONTENT_TYPE, &arguments.content_type);
     if let Some(deployment) = &arguments.deployment {
         request = request.header(DEPLOYMENT, deployment);
@@ -112,11 +145,11 @@ fn phrase(head: &Parts) -> String {
     own.map_or_else(usual, |phrase| String::from_utf8_lossy(phrase.as_bytes()).into_owned())
 }
 
-fn refused(endpoint: &str, head: &Parts) -> CliError {
+fn refused(endpoint: &str, credential: &str, head: &Parts) -> CliError {
     let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
     let phrase = phrase(head);
     let next_step = match head.status.as_u16() {
-        401 => format!("check that this is its gateway, and its keys: `mooring endpoint show -n {endpoint}`"),
+        401 => credential.to_owned(),
         404 => format!("look at its traffic and deployments: `mooring endpoint show -n {endpoint}`"),
         408 => "make the model faster, or raise requestSettings.requestTimeoutMs of the deployment".to_owned(),
         413 => "send less, or raise limits.maxRequestBytes of the endpoint".to_owned(),
