@@ -97,6 +97,28 @@ async fn flags_of_a_workspace_are_left_aside_and_that_is_said() {
     assert_eq!((ended.code, ended.said.as_str()), (Some(0), ""));
 }
 
+#[test]
+fn every_command_of_the_page_on_troubleshooting_is_understood() {
+    let page = include_str!("../../docs/troubleshooting.md");
+    let grammar = Arguments::command();
+    let is_local = |verb: &str| {
+        grammar.find_subcommand(verb).is_some_and(|verb| {
+            verb.get_subcommands().all(|verb| verb.get_arguments().any(|argument| argument.get_id() == "local"))
+        })
+    };
+    let mut count = 0;
+    for line in page.lines().filter_map(|line| line.strip_prefix("$ ")).filter(|line| line.starts_with("mooring ")) {
+        let mut words: Vec<&str> = line.split(' ').collect();
+        if !is_local("endpoint") {
+            words.retain(|word| *word != "--local");
+        }
+        let read = grammar.clone().try_get_matches_from(&words);
+        assert!(read.is_ok(), "{line}: {}", read.unwrap_err());
+        count += 1;
+    }
+    assert!(count > 15, "only {count} commands were found");
+}
+
 #[tokio::test]
 async fn the_version_is_that_of_the_package() {
     let ended = run(&["version"], "").await;

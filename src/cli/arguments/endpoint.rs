@@ -171,7 +171,7 @@ pub struct ShowEndpoint {
 /// Who is calling.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Caller {
-    /// Service account whose token is made, for an endpoint with authMode AMLToken; your own without it.
+    /// Service account whose token is made, for an endpoint with authMode `AMLToken`; your own without it.
     #[arg(long, value_name = "[NAMESPACE:]NAME", value_parser = account)]
     pub service_account: Option<(Option<String>, String)>,
 }
