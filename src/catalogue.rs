@@ -164,6 +164,7 @@ catalogue! {
     ImageNameInvalid Err1200 true "this is no image name: {}" "Correct environment.image; it must look like registry/name:tag or registry/name@sha256:digest.";
     ImageNeverPull Err1200 true "the image is not on the node, and the cluster forbids pulling it: {}" "Put the image on the nodes, or let the cluster pull images.";
     ImageDiskFull Err1200 false "the node's disk is too small for the image: {}" "Free disk space on the node, use nodes with a larger disk, or make the image smaller.";
+    ImageBuildFailed Err1200 true "the image can't be built: {}" "Correct the Dockerfile or what it copies; the message ends with the build's last lines.";
     ImagePullFailed Err1200 false "pulling the image failed: {}" "Read the message; it is the container runtime's own.";
 
     ArtifactNotFound Err1300 true "{}" "Check model.uri or code.uri; the bucket, folder or object named in the message does not exist.";

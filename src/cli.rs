@@ -14,11 +14,14 @@ mod face;
 mod field;
 mod follow;
 mod input;
+mod machine;
 mod man;
+mod on_machine;
 mod print;
 mod schema;
 mod table;
 pub mod talk;
+mod target;
 mod wire;
 
 pub use error::CliError;

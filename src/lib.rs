@@ -12,7 +12,8 @@
 //! | [`webhook`] | answers the API server | plan, api, catalogue, process |
 //! | [`gateway`] | touches a scoring request | api, catalogue, process |
 //! | [`fetch`] | touches a model's bytes | api, catalogue, process |
-//! | [`cli`] | touches a terminal | api, catalogue, process |
+//! | [`local`] | touches a container engine | plan, gateway, fetch, api, catalogue, process |
+//! | [`cli`] | touches a terminal | local, plan, api, catalogue, process |
 //!
 //! `tests/rooms.rs` reads the sources and fails when a room uses one that it must not know.
 
@@ -24,9 +25,11 @@ pub mod cli;
 pub mod fetch;
 #[cfg(feature = "gateway")]
 pub mod gateway;
+#[cfg(feature = "cli")]
+pub mod local;
 #[cfg(feature = "operator")]
 pub mod operator;
-#[cfg(feature = "operator")]
+#[cfg(feature = "plan")]
 pub mod plan;
 pub mod process;
 #[cfg(feature = "operator")]

@@ -22,7 +22,12 @@ fn main() -> anyhow::Result<ExitCode> {
     talk::log(arguments.talk);
     // Every library uses the same provider; a second installation is no error.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut builder = if arguments.command.is_busy() {
+        tokio::runtime::Builder::new_multi_thread()
+    } else {
+        tokio::runtime::Builder::new_current_thread()
+    };
+    let runtime = builder.enable_all().build()?;
     Ok(end(called, runtime.block_on(command::run(arguments))))
 }
 

@@ -9,6 +9,7 @@ mod doctor;
 mod explain;
 mod instance_type;
 mod invoke;
+mod local;
 mod logs;
 mod quota;
 mod regenerate;
@@ -16,16 +17,14 @@ mod rollout;
 mod traffic;
 mod update;
 
-use kube::api::ListParams;
-
 use super::arguments::catalogue::{InstanceTypes, Quotas};
 use super::arguments::change::Ending;
 use super::arguments::deployment::{Deployment, DeploymentName, Rollout};
 use super::arguments::endpoint::Endpoint;
 use super::arguments::{Arguments, Command};
-use super::connect::{Connection, connect};
 use super::table::Listed;
 use super::talk::say;
+use super::target::Target;
 use super::{CliError, follow, man, print, talk};
 use crate::api::artifact::ArtifactKind;
 use crate::api::deployment::OnlineDeployment;
@@ -55,61 +54,60 @@ pub async fn run(arguments: Arguments) -> Result<(), CliError> {
             Ok(())
         }
         Command::Version => print::text(concat!("mooring ", env!("CARGO_PKG_VERSION"), "\n")),
+        Command::LocalAgent { name } => local::agent(&name).await,
+        Command::LocalFetch { folder } => local::fetch(&folder).await,
         Command::Convert(asked) => convert::convert(&asked),
         Command::Explain(asked) => explain::explain(&asked.what),
-        Command::Doctor(asked) => doctor::run(&connect(cluster).await?, &asked).await,
-        Command::Endpoint(verb) => endpoint(&connect(cluster).await?, verb).await,
-        Command::Deployment(verb) => deployment(&connect(cluster).await?, verb).await,
-        Command::Model(verb) => artifact::run(&connect(cluster).await?, ArtifactKind::Model, &verb).await,
-        Command::Code(verb) => artifact::run(&connect(cluster).await?, ArtifactKind::Code, &verb).await,
+        Command::Doctor(asked) => match Target::of(cluster).await? {
+            Target::Cluster(connection) => doctor::run(&connection, &asked).await,
+            Target::Local(machine) => doctor::of_machine(&machine, &asked).await,
+        },
+        Command::Endpoint(verb) => endpoint(&Target::of(cluster).await?, verb).await,
+        Command::Deployment(verb) => deployment(&Target::of(cluster).await?, verb).await,
+        Command::Model(verb) => artifact::run(&Target::of(cluster).await?, ArtifactKind::Model, &verb).await,
+        Command::Code(verb) => artifact::run(&Target::of(cluster).await?, ArtifactKind::Code, &verb).await,
         Command::InstanceType(InstanceTypes::List(list)) => {
-            instance_type::list(&connect(cluster).await?, list.output).await
+            instance_type::list(&Target::of(cluster).await?, list.output).await
         }
-        Command::Quota(Quotas::Show(show)) => quota::show(&connect(cluster).await?, show.output).await,
+        Command::Quota(Quotas::Show(show)) => {
+            let target = Target::of(cluster).await?;
+            quota::show(target.cluster("this machine has no quotas")?, show.output).await
+        }
     }
 }
 
-async fn endpoint(connection: &Connection, verb: Endpoint) -> Result<(), CliError> {
+async fn endpoint(target: &Target, verb: Endpoint) -> Result<(), CliError> {
     match verb {
-        Endpoint::Create(asked) => create::endpoint(connection, &asked).await,
-        Endpoint::Update(asked) => update::endpoint(connection, &asked).await,
-        Endpoint::Delete(asked) => delete::endpoint(connection, &asked).await,
-        Endpoint::List(list) => {
-            let endpoints: Vec<OnlineEndpoint> = connection.list(&ListParams::default()).await?;
-            print::objects(list.output, endpoints)
-        }
-        Endpoint::Show(show) => print::object(show.output, connection.endpoint(&show.name).await?),
+        Endpoint::Create(asked) => create::endpoint(target, &asked).await,
+        Endpoint::Update(asked) => update::endpoint(target, &asked).await,
+        Endpoint::Delete(asked) => delete::endpoint(target, &asked).await,
+        Endpoint::List(list) => print::objects(list.output, target.endpoints().await?),
+        Endpoint::Show(show) => print::object(show.output, target.endpoint(&show.name).await?),
         Endpoint::GetCredentials(get) => {
-            let found = credentials::of(connection, &get.name, &get.caller, credentials::AN_HOUR).await?;
+            let found = credentials::of(target, &get.name, &get.caller, credentials::AN_HOUR).await?;
             print::document(get.output, &found)
         }
-        Endpoint::RegenerateKeys(asked) => regenerate::keys(connection, &asked).await,
+        Endpoint::RegenerateKeys(asked) => regenerate::keys(target, &asked).await,
         Endpoint::GetLogs(asked) => {
             let deployment = DeploymentName { name: asked.deployment, endpoint_name: Some(asked.name) };
-            logs::get(connection, &deployment, &asked.logs).await
+            logs::get(target, &deployment, &asked.logs).await
         }
-        Endpoint::Traffic(asked) => traffic::traffic(connection, &asked).await,
-        Endpoint::Invoke(request) => invoke::invoke(connection, request).await,
+        Endpoint::Traffic(asked) => traffic::traffic(target, &asked).await,
+        Endpoint::Invoke(request) => invoke::invoke(target, request).await,
     }
 }
 
-async fn deployment(connection: &Connection, verb: Deployment) -> Result<(), CliError> {
+async fn deployment(target: &Target, verb: Deployment) -> Result<(), CliError> {
     match verb {
-        Deployment::Create(asked) => create::deployment(connection, &asked).await,
-        Deployment::Update(asked) => update::deployment(connection, &asked).await,
-        Deployment::Delete(asked) => delete::deployment(connection, &asked).await,
-        Deployment::List(list) => {
-            let deployments = match &list.endpoint_name {
-                Some(endpoint) => connection.deployments_of(endpoint).await?,
-                None => connection.list(&ListParams::default()).await?,
-            };
-            print::objects(list.output, deployments)
-        }
-        Deployment::Show(show) => print::object(show.output, connection.named(&show.deployment).await?),
-        Deployment::Scale(asked) => rollout::scale(connection, &asked).await,
-        Deployment::Restart(asked) => rollout::restart(connection, &asked).await,
-        Deployment::Rollout(Rollout::Status(asked)) => rollout::status(connection, &asked).await,
-        Deployment::GetLogs(asked) => logs::get(connection, &asked.deployment, &asked.logs).await,
+        Deployment::Create(asked) => create::deployment(target, &asked).await,
+        Deployment::Update(asked) => update::deployment(target, &asked).await,
+        Deployment::Delete(asked) => delete::deployment(target, &asked).await,
+        Deployment::List(list) => print::objects(list.output, target.deployments(list.endpoint_name.as_deref()).await?),
+        Deployment::Show(show) => print::object(show.output, target.named(&show.deployment).await?),
+        Deployment::Scale(asked) => rollout::scale(target, &asked).await,
+        Deployment::Restart(asked) => rollout::restart(target, &asked).await,
+        Deployment::Rollout(Rollout::Status(asked)) => rollout::status(target, &asked).await,
+        Deployment::GetLogs(asked) => logs::get(target, &asked.deployment, &asked.logs).await,
     }
 }
 
@@ -124,13 +122,13 @@ impl Ending {
 }
 
 /// How a change of an endpoint ends: waited for, and printed.
-async fn ended(connection: &Connection, object: OnlineEndpoint, ending: Ending) -> Result<(), CliError> {
-    let object = if ending.waiting.no_wait { object } else { follow::endpoint(connection, &object).await? };
+async fn ended(target: &Target, object: OnlineEndpoint, ending: Ending) -> Result<(), CliError> {
+    let object = if ending.waiting.no_wait { object } else { follow::endpoint(target, &object).await? };
     ending.print(object)
 }
 
 /// How a change of a deployment ends: waited for, and printed.
-async fn ended_deployment(connection: &Connection, object: OnlineDeployment, ending: Ending) -> Result<(), CliError> {
-    let object = if ending.waiting.no_wait { object } else { follow::deployment(connection, &object).await? };
+async fn ended_deployment(target: &Target, object: OnlineDeployment, ending: Ending) -> Result<(), CliError> {
+    let object = if ending.waiting.no_wait { object } else { follow::deployment(target, &object).await? };
     ending.print(object)
 }

@@ -15,23 +15,17 @@ use serde_json::Value;
 
 use super::CliError;
 use super::arguments::Cluster;
-use super::arguments::deployment::DeploymentName;
 use super::error::Cause;
-use crate::api::deployment::OnlineDeployment;
-use crate::api::endpoint::OnlineEndpoint;
 use crate::process::build;
 
 /// Longest wait for the API server.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// The name by which this program changes objects.
 const FIELD_MANAGER: &str = "mooring-cli";
 /// How often a change is tried again that somebody else's came before.
 const CONFLICTS: usize = 5;
 /// The API server's answer where the object is there already, or was changed in between.
 const CONFLICT: u16 = 409;
-
-/// Longest wait for a model: more than any endpoint's own limit, so that the gateway's answer comes first.
-const SCORING_PATIENCE: Duration = Duration::from_secs(330);
 
 /// A client, and the namespace that commands speak of.
 pub(super) struct Connection {
@@ -73,6 +67,20 @@ fn unusable(cluster: &Cluster, source: Cause) -> CliError {
 }
 
 impl Connection {
+    /// Where, in a sentence.
+    pub(super) fn place(&self) -> String {
+        format!("in namespace {:?}", self.namespace)
+    }
+
+    /// Where, as arguments of a command.
+    pub(super) fn arguments(&self) -> String {
+        format!("--namespace {}", self.namespace)
+    }
+
+    pub(super) fn not_found(&self, kind: &'static str, name: &str) -> CliError {
+        CliError::not_found(kind, name, self.place(), &self.arguments())
+    }
+
     pub(super) fn api<K>(&self) -> Api<K>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
@@ -97,26 +105,12 @@ impl Connection {
         }
     }
 
-    /// Waits for an answer of a model.
-    pub(super) async fn ask_model<T>(&self, answer: impl Future<Output = T>) -> Result<T, CliError> {
-        within(self.patience.unwrap_or(SCORING_PATIENCE), "scoring".to_owned(), answer).await
-    }
-
     pub(super) async fn list<K>(&self, selection: &ListParams) -> Result<Vec<K>, CliError>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
     {
         let act = format!("listing {} in namespace {:?}", K::plural(&()), self.namespace);
         Ok(self.ask(act, self.api::<K>().list(selection)).await?.items)
-    }
-
-    pub(super) async fn endpoint(&self, name: &str) -> Result<OnlineEndpoint, CliError> {
-        self.get(name).await?.ok_or_else(|| CliError::NotFound {
-            kind: "endpoint",
-            name: name.to_owned(),
-            namespace: self.namespace.clone(),
-            next_step: format!("see `mooring endpoint list --namespace {}`", self.namespace),
-        })
     }
 
     /// Stores a new object; `kind` is the user's word for it.
@@ -129,7 +123,7 @@ impl Connection {
         let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
         match self.ask(act, self.api::<K>().create(&parameters, object)).await {
             Err(CliError::Denied { source, .. }) if source.code == CONFLICT && source.reason == "AlreadyExists" => {
-                Err(CliError::Exists { kind, name, namespace: self.namespace.clone() })
+                Err(CliError::Exists { kind, name, place: self.place() })
             }
             answer => answer,
         }
@@ -194,36 +188,6 @@ impl Connection {
         }
     }
 
-    /// Those deployments that name an endpoint.
-    pub(super) async fn deployments_of(&self, endpoint: &str) -> Result<Vec<OnlineDeployment>, CliError> {
-        let mut all: Vec<OnlineDeployment> = self.list(&ListParams::default()).await?;
-        all.retain(|one| one.spec.endpoint_name == endpoint);
-        Ok(all)
-    }
-
-    /// The deployment that the arguments name.
-    pub(super) async fn named(&self, deployment: &DeploymentName) -> Result<OnlineDeployment, CliError> {
-        self.deployment(deployment.endpoint_name.as_deref(), &deployment.name).await
-    }
-
-    /// A deployment by its name in an endpoint, or by the name of its object.
-    pub(super) async fn deployment(&self, endpoint: Option<&str>, name: &str) -> Result<OnlineDeployment, CliError> {
-        let found = match endpoint {
-            None => self.get(name).await?,
-            Some(endpoint) => self
-                .deployments_of(endpoint)
-                .await?
-                .into_iter()
-                .find(|one| one.deployment_name().eq_ignore_ascii_case(name)),
-        };
-        found.ok_or_else(|| CliError::NotFound {
-            kind: "deployment",
-            name: endpoint.map_or_else(|| name.to_owned(), |endpoint| format!("{endpoint}/{name}")),
-            namespace: self.namespace.clone(),
-            next_step: format!("see `mooring deployment list --namespace {}`", self.namespace),
-        })
-    }
-
     pub(super) async fn get<K>(&self, name: &str) -> Result<Option<K>, CliError>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
@@ -241,7 +205,7 @@ fn is_not_found(status: &Status) -> bool {
     status.code == 404 && status.details.as_ref().is_some_and(|details| !details.name.is_empty())
 }
 
-async fn within<T>(patience: Duration, act: String, answer: impl Future<Output = T>) -> Result<T, CliError> {
+pub(super) async fn within<T>(patience: Duration, act: String, answer: impl Future<Output = T>) -> Result<T, CliError> {
     let late = |_| CliError::TimedOut { act, seconds: patience.as_secs() };
     tokio::time::timeout(patience, answer).await.map_err(late)
 }

@@ -12,7 +12,7 @@ use super::arguments::change::FromAzure;
 use super::azure::{self, Context, LocalPath};
 use super::error::CliError;
 use super::talk::say;
-use super::{code_map, field, input, schema};
+use super::{code_map, field, input, on_machine, schema};
 use crate::api::artifact::ArtifactKind;
 use crate::api::deployment::{CodeSource, OnlineDeployment};
 use crate::api::endpoint::OnlineEndpoint;
@@ -50,16 +50,21 @@ pub(super) struct Given<'a> {
     pub(super) deployment: Option<&'a str>,
     /// What a file of Azure ML is read with.
     pub(super) azure: &'a FromAzure,
+    /// The folder of this machine's state when that is where the objects go: paths are used as they are, images are
+    /// built.
+    pub(super) state: Option<&'a Path>,
 }
 
-/// Reads a file that is about deployments, as [`read`].
-pub(super) fn read_deployments(
-    path: &Path,
-    (endpoint, deployment): (Option<&str>, Option<&str>),
-    fields: &[(String, String)],
-    azure: &FromAzure,
-) -> Result<Documents, CliError> {
-    read(path, Given { subject: Subject::Deployment, fields, endpoint, deployment, azure })
+impl<'a> Given<'a> {
+    /// Of a command that is about a deployment, with the names of its endpoint and of itself.
+    pub(super) const fn deployment(
+        (endpoint, deployment): (Option<&'a str>, Option<&'a str>),
+        fields: &'a [(String, String)],
+        azure: &'a FromAzure,
+        state: Option<&'a Path>,
+    ) -> Self {
+        Self { subject: Subject::Deployment, fields, endpoint, deployment, azure, state }
+    }
 }
 
 /// Reads the documents of a file, ours or those of `az ml`, and sets fields of those that the command is about. `-` is
@@ -131,7 +136,10 @@ impl Documents {
             }
             (version, "OnlineDeployment") if version == OnlineDeployment::api_version(&()) => {
                 let fields = if subject == Subject::Deployment { fields } else { &[] };
-                let manifest = checked(value, &OnlineDeployment::crd(), fields)?;
+                let mut manifest = checked(value, &OnlineDeployment::crd(), fields)?;
+                if given.state.is_some() {
+                    on_machine::resolve(&mut manifest, Path::new(folder));
+                }
                 self.deployments.push(typed(manifest.clone()).map_err(|problem| vec![problem])?);
                 self.manifests.push(manifest);
             }
@@ -158,6 +166,9 @@ impl Documents {
         };
         let mut converted = azure::convert(value, &context)
             .map_err(|refusals| refusals.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        if let Some(state) = given.state {
+            on_machine::place(&mut converted, state)?;
+        }
         let mut problems: Vec<String> = converted.needs_image.iter().map(|needs| needs.refusal().to_string()).collect();
         for local in &converted.local_paths {
             let deployment = converted.deployments.iter_mut().find(|one| one.name() == local.deployment);
@@ -301,7 +312,8 @@ items:
     fn every_document_is_found_and_fields_are_set_of_the_kind_that_is_spoken_of() {
         let fields = [("instance_count".to_owned(), "2".to_owned())];
         let azure = FromAzure::default();
-        let of = |subject, fields| Given { subject, fields, endpoint: None, deployment: None, azure: &azure };
+        let of =
+            |subject, fields| Given { subject, fields, endpoint: None, deployment: None, azure: &azure, state: None };
         let found = parse(FILE, "/", of(Subject::Deployment, &fields)).unwrap();
         assert_eq!(found.config_maps.len(), 1);
         assert_eq!(found.endpoints[0].name_any(), "iris");
@@ -326,7 +338,8 @@ items:
                     fields: &[],
                     endpoint: None,
                     deployment: None,
-                    azure: &FromAzure::default()
+                    azure: &FromAzure::default(),
+                    state: None,
                 }
             )
             .unwrap_err(),

@@ -3,6 +3,8 @@
 use kube::core::Status;
 
 use super::arguments::deployment::Container;
+use crate::local::engine::EngineError;
+use crate::local::store::StoreError;
 
 /// A cause that a library names.
 pub(super) type Cause = Box<dyn std::error::Error + Send + Sync>;
@@ -11,26 +13,26 @@ pub(super) type Cause = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
     /// There is no such object.
-    #[error("{kind} {name:?} does not exist in namespace {namespace:?}; {next_step}")]
+    #[error("{kind} {name:?} does not exist {place}; {next_step}")]
     NotFound {
         /// What it is.
         kind: &'static str,
         /// Its name.
         name: String,
-        /// Where it was looked for.
-        namespace: String,
+        /// Where it was looked for, as `in namespace "team"`.
+        place: String,
         /// What shows those that exist.
         next_step: String,
     },
     /// There is such an object already.
-    #[error("{kind} {name:?} exists already in namespace {namespace:?}; change it with `mooring {kind} update`")]
+    #[error("{kind} {name:?} exists already {place}; change it with `mooring {kind} update`")]
     Exists {
         /// What it is.
         kind: &'static str,
         /// Its name.
         name: String,
-        /// Where it is.
-        namespace: String,
+        /// Where it is, as `in namespace "team"`.
+        place: String,
     },
     /// The arguments don't go together.
     #[error("{0}")]
@@ -233,23 +235,76 @@ pub enum CliError {
     /// The output could not be written.
     #[error("writing the output failed")]
     Write(#[source] std::io::Error),
+    /// A log broke off.
+    #[error("{act} failed; try again")]
+    Log {
+        /// What was asked.
+        act: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A local deployment has callers.
+    #[error(
+        "deployment {name:?} gets {share} % of the traffic of endpoint {endpoint:?}; first give it to another with `mooring \
+         endpoint traffic --local -n {endpoint} OTHER=100`, or delete the endpoint"
+    )]
+    Served {
+        /// Name of the deployment.
+        name: String,
+        /// Name of its endpoint.
+        endpoint: String,
+        /// Its percent of the traffic.
+        share: i32,
+    },
+    /// The files of a local object are gone, its containers may be there.
+    #[error(
+        "the files of {kind} {name:?} are deleted, and its containers may be left; delete it again when the engine runs"
+    )]
+    Left {
+        /// What it is.
+        kind: String,
+        /// Its name.
+        name: String,
+        /// Why the engine could not be asked.
+        source: EngineError,
+    },
+    /// Local mode can't do it.
+    #[error(transparent)]
+    Local(#[from] StoreError),
+    /// The local agent can't go on.
+    #[error("the local agent can't go on")]
+    Agent(#[source] Cause),
+    /// The storage initializer of local mode has failed.
+    #[error("not everything is in place; the lines above tell why")]
+    NotFetched {
+        /// The exit code of `mooring-fetch` for it.
+        code: u8,
+    },
     /// The output could not be put into its form.
     #[error("putting the output into its form failed")]
     Form(#[source] Cause),
 }
 
 impl CliError {
+    /// Nothing has that name at a place that `arguments` stand for.
+    pub(super) fn not_found(kind: &'static str, name: &str, place: String, arguments: &str) -> Self {
+        let next_step = format!("see `mooring {kind} list {arguments}`");
+        Self::NotFound { kind, name: name.to_owned(), place, next_step }
+    }
+
     /// The exit code of the program.
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => 2,
             Self::NotFound { .. }
+            | Self::Local(StoreError::NotFound { .. })
             | Self::NoContainer { .. }
             | Self::NoPrevious { .. }
             | Self::Gone { .. }
             | Self::Unexplained { .. } => 3,
             Self::TimedOut { .. } | Self::Late { .. } => 4,
+            Self::NotFetched { code } => *code,
             // What a shell says of a program that SIGINT ended.
             Self::Interrupted { .. } => 130,
             _ => 1,

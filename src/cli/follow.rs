@@ -1,4 +1,4 @@
-//! Waiting for an object of the cluster: by a watch, from wherever it is now.
+//! Waiting for an object, from wherever it is now: in a cluster by a watch, on this machine by looking again.
 
 use std::fmt::Debug;
 use std::ops::ControlFlow;
@@ -16,14 +16,19 @@ use serde::de::DeserializeOwned;
 use super::connect::Connection;
 use super::error::CliError;
 use super::face::Face;
+use super::machine::Machine;
 use super::one_line;
 use super::talk::{say, tell};
+use super::target::Target;
 use crate::api::condition;
 use crate::api::deployment::{DeploymentError, DeploymentState, OnlineDeployment};
 use crate::api::endpoint::{EndpointState, OnlineEndpoint};
+use crate::local::store::StoreError;
 
 /// Seconds that one watch lasts.
 const WATCH_SECONDS: u32 = 60;
+/// Time between two looks at this machine's files.
+const LOOK: Duration = Duration::from_millis(100);
 /// How long is waited after a watch that broke.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How often in a row the API server may be away.
@@ -33,8 +38,61 @@ const GRACE_SECONDS: u64 = 60;
 /// Longest wait for an endpoint, of which nothing is downloaded or started, and for the end of anything.
 const ENDPOINT_SECONDS: u64 = 300;
 
+/// What is waited for on both places.
+trait Followed: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Sized {
+    /// As it is on this machine now.
+    fn look(&self, machine: &Machine) -> Result<Option<Self>, StoreError>;
+
+    /// The endpoint that it is of.
+    fn endpoint_name(&self) -> String;
+}
+
+impl Followed for OnlineDeployment {
+    fn look(&self, machine: &Machine) -> Result<Option<Self>, StoreError> {
+        machine.store.deployment(&self.spec.endpoint_name, self.deployment_name())
+    }
+
+    fn endpoint_name(&self) -> String {
+        self.spec.endpoint_name.clone()
+    }
+}
+
+impl Followed for OnlineEndpoint {
+    fn look(&self, machine: &Machine) -> Result<Option<Self>, StoreError> {
+        machine.store.endpoint(&self.name_any())
+    }
+
+    fn endpoint_name(&self) -> String {
+        self.name_any()
+    }
+}
+
 /// Shows every state of an object until one is the last; `None` once it is gone.
 async fn until<K, T>(
+    target: &Target,
+    object: &K,
+    mut see: impl FnMut(Option<&K>) -> ControlFlow<Result<T, CliError>>,
+) -> Result<T, CliError>
+where
+    K: Followed + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    let machine = match target {
+        Target::Cluster(connection) => return watched(connection, &object.name_any(), see).await,
+        Target::Local(machine) => machine,
+    };
+    loop {
+        let found = object.look(machine)?;
+        if let ControlFlow::Break(end) = see(found.as_ref()) {
+            return end;
+        }
+        // One that was ended meanwhile begins anew, or says why it can't.
+        machine.store.ensure_agent(&object.endpoint_name()).await?;
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// The same of an object of a cluster, by a watch.
+async fn watched<K, T>(
     connection: &Connection,
     name: &str,
     mut see: impl FnMut(Option<&K>) -> ControlFlow<Result<T, CliError>>,
@@ -89,13 +147,13 @@ where
 
 /// Waits for the end of `work`, for Ctrl-C or for the time to be over.
 async fn patiently<T>(
-    connection: &Connection,
+    patience: Option<Duration>,
     longest: u64,
     what: &str,
     come_back: &str,
     work: LocalBoxFuture<'_, Result<T, CliError>>,
 ) -> Result<T, CliError> {
-    let longest = connection.patience.unwrap_or(Duration::from_secs(longest));
+    let longest = patience.unwrap_or(Duration::from_secs(longest));
     tokio::select! {
         end = work => end,
         _ = tokio::signal::ctrl_c() => Err(CliError::Interrupted { come_back: come_back.to_owned() }),
@@ -108,12 +166,9 @@ async fn patiently<T>(
 }
 
 /// Shows how a deployment comes to what its spec says, until it serves or has failed.
-pub(super) async fn deployment(
-    connection: &Connection,
-    object: &OnlineDeployment,
-) -> Result<OnlineDeployment, CliError> {
+pub(super) async fn deployment(target: &Target, object: &OnlineDeployment) -> Result<OnlineDeployment, CliError> {
     let generation = object.metadata.generation;
-    follow_deployment(connection, object, |seen| {
+    follow_deployment(target, object, |seen| {
         let status = seen.status.as_ref();
         let current = status.is_some_and(|status| status.observed_generation >= generation);
         status.and_then(|status| status.provisioning_state).filter(|_| current)
@@ -123,12 +178,13 @@ pub(super) async fn deployment(
 
 /// Shows how a deployment's instances are replaced, until all of them are those of `generation` of its Deployment.
 pub(super) async fn restarted(
+    target: &Target,
     connection: &Connection,
     object: &OnlineDeployment,
     generation: Option<i64>,
 ) -> Result<OnlineDeployment, CliError> {
     let name = object.name_any();
-    let replaced = until::<Deployment, ()>(connection, &name, |seen| {
+    let replaced = watched::<Deployment, ()>(connection, &name, |seen| {
         let Some(seen) = seen else { return ControlFlow::Break(Ok(())) };
         let status = seen.status.clone().unwrap_or_default();
         let wanted = seen.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
@@ -140,7 +196,7 @@ pub(super) async fn restarted(
             ControlFlow::Continue(())
         }
     });
-    let failed = follow_deployment(connection, object, |seen| {
+    let failed = follow_deployment(target, object, |seen| {
         let state = seen.status.as_ref().and_then(|status| status.provisioning_state);
         state.filter(|state| *state == DeploymentState::Failed)
     });
@@ -149,20 +205,20 @@ pub(super) async fn restarted(
         end = replaced.boxed_local() => end?,
     }
     // The operator has still to see it.
-    deployment(connection, object).await
+    deployment(target, object).await
 }
 
 async fn follow_deployment(
-    connection: &Connection,
+    target: &Target,
     object: &OnlineDeployment,
     state: impl Fn(&OnlineDeployment) -> Option<DeploymentState>,
 ) -> Result<OnlineDeployment, CliError> {
     let name = object.deployment_name();
     let endpoint = &object.spec.endpoint_name;
-    let come_back = format!("mooring deployment rollout status{} -e {endpoint} -n {name}", place(connection));
+    let come_back = format!("mooring deployment rollout status {} -e {endpoint} -n {name}", target.arguments());
     let longest = u64::try_from(object.spec.rollout.provisioning_timeout_seconds).unwrap_or_default() + GRACE_SECONDS;
     let mut face = Face::new();
-    let work = until::<OnlineDeployment, _>(connection, object.metadata.name.as_deref().unwrap_or_default(), |seen| {
+    let work = until::<OnlineDeployment, _>(target, object, |seen| {
         let Some(seen) = seen else {
             return ControlFlow::Break(Err(CliError::Gone { kind: "deployment", name: name.to_owned() }));
         };
@@ -175,11 +231,11 @@ async fn follow_deployment(
         }
     });
     let what = format!("deployment {name:?} does not serve as asked");
-    let end = patiently(connection, longest, &what, &come_back, work.boxed_local()).await;
+    let end = patiently(target.patience(), longest, &what, &come_back, work.boxed_local()).await;
     face.end();
     let (last, seen) = end?;
     if last == DeploymentState::Failed {
-        return Err(failed(connection, &seen));
+        return Err(failed(target, &seen));
     }
     let ready = seen.status.as_ref().and_then(|status| status.ready.clone()).unwrap_or_default();
     say!("deployment {name:?} of endpoint {endpoint:?} serves as asked, with {ready} instances");
@@ -187,7 +243,7 @@ async fn follow_deployment(
 }
 
 /// Tells the cause of a failure, the end of the log, and what to do now.
-fn failed(connection: &Connection, seen: &OnlineDeployment) -> CliError {
+fn failed(target: &Target, seen: &OnlineDeployment) -> CliError {
     let (name, endpoint) = (seen.deployment_name(), &seen.spec.endpoint_name);
     let failed = |code: String| CliError::Failed { kind: "deployment", name: name.to_owned(), code };
     let status = seen.status.clone().unwrap_or_default();
@@ -198,7 +254,7 @@ fn failed(connection: &Connection, seen: &OnlineDeployment) -> CliError {
     };
     tell!("{}", words(&error).trim_end());
     let container = error.container.as_deref().map(|container| format!(" -c {container}")).unwrap_or_default();
-    tell!("more: `mooring deployment get-logs{} -e {endpoint} -n {name}{container}`", place(connection));
+    tell!("more: `mooring deployment get-logs {} -e {endpoint} -n {name}{container}`", target.arguments());
     failed(format!(" with {} {}", error.code.as_str(), error.reason))
 }
 
@@ -220,18 +276,13 @@ fn words(error: &DeploymentError) -> String {
     format!("{text}next step: {}\n", error.next_step)
 }
 
-/// The namespace as an argument.
-fn place(connection: &Connection) -> String {
-    format!(" --namespace {}", connection.namespace)
-}
-
 /// Shows how an endpoint comes to what its spec says.
-pub(super) async fn endpoint(connection: &Connection, object: &OnlineEndpoint) -> Result<OnlineEndpoint, CliError> {
+pub(super) async fn endpoint(target: &Target, object: &OnlineEndpoint) -> Result<OnlineEndpoint, CliError> {
     let name = object.name_any();
     let generation = object.metadata.generation;
-    let come_back = format!("mooring endpoint show{} -n {name}", place(connection));
+    let come_back = format!("mooring endpoint show {} -n {name}", target.arguments());
     let mut face = Face::new();
-    let work = until::<OnlineEndpoint, _>(connection, &name, |seen| {
+    let work = until::<OnlineEndpoint, _>(target, object, |seen| {
         let Some(seen) = seen else {
             return ControlFlow::Break(Err(CliError::Gone { kind: "endpoint", name: name.clone() }));
         };
@@ -250,7 +301,7 @@ pub(super) async fn endpoint(connection: &Connection, object: &OnlineEndpoint) -
         }
     });
     let what = format!("endpoint {name:?} is not as asked");
-    let end = patiently(connection, ENDPOINT_SECONDS, &what, &come_back, work.boxed_local()).await;
+    let end = patiently(target.patience(), ENDPOINT_SECONDS, &what, &come_back, work.boxed_local()).await;
     face.end();
     if let Ok(ready) = &end {
         let uri = ready.status.as_ref().and_then(|status| status.scoring_uri.clone()).unwrap_or_default();
@@ -265,7 +316,7 @@ where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
     let mut face = Face::new();
-    let work = until::<K, ()>(connection, name, |seen| {
+    let work = watched::<K, ()>(connection, name, |seen| {
         if seen.is_none() {
             return ControlFlow::Break(Ok(()));
         }
@@ -273,8 +324,8 @@ where
         ControlFlow::Continue(())
     });
     let what = format!("{kind} {name:?} is still there");
-    let come_back = format!("mooring {kind} list{}", place(connection));
-    let end = patiently(connection, ENDPOINT_SECONDS, &what, &come_back, work.boxed_local()).await;
+    let come_back = format!("mooring {kind} list {}", connection.arguments());
+    let end = patiently(connection.patience, ENDPOINT_SECONDS, &what, &come_back, work.boxed_local()).await;
     face.end();
     if end.is_ok() {
         say!("{kind} {name:?} is deleted");

@@ -94,7 +94,10 @@ mod tests {
         fn names(command: &Command, above: &str, all: &mut Vec<String>) {
             let name = format!("{above}{}", command.get_name());
             all.push(format!("{name}.1"));
-            command.get_subcommands().for_each(|verb| names(verb, &format!("{name}-"), all));
+            command
+                .get_subcommands()
+                .filter(|verb| !verb.is_hide_set())
+                .for_each(|verb| names(verb, &format!("{name}-"), all));
         }
         let mut wanted = Vec::new();
         names(&Arguments::command(), "", &mut wanted);

@@ -1,5 +1,6 @@
 //! A connection to whoever takes a scoring request, and one exchange over it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::CliError;
-use super::connect::Connection;
+use super::connect::{Connection, within};
 use super::error::Cause;
 
 /// The labels of the chart's gateway pods.
@@ -66,13 +67,27 @@ pub(super) async fn to_gateway(connection: &Connection, namespace: Option<&str>)
 }
 
 /// Opens a connection to an address.
-pub(super) async fn to_address(connection: &Connection, url: &Uri) -> Result<Wire, CliError> {
+pub(super) async fn to_address(longest: Duration, url: &Uri) -> Result<Wire, CliError> {
     let to = url.authority().map(ToString::to_string).unwrap_or_default();
-    let opened = connection.ask_model(open(url)).await?;
+    let opened = scored(longest, open(url)).await?;
     match opened {
         Ok(stream) => Ok(Wire { stream, to, broken: ready(None).boxed() }),
         Err(source) => Err(CliError::Send { to, source }),
     }
+}
+
+/// Opens a connection to a gateway of this machine.
+pub(super) async fn to_socket(longest: Duration, address: SocketAddr) -> Result<Wire, CliError> {
+    let to = address.to_string();
+    match scored(longest, TcpStream::connect(address)).await? {
+        Ok(stream) => Ok(Wire { stream: Box::new(stream), to, broken: ready(None).boxed() }),
+        Err(error) => Err(CliError::Send { to, source: error.into() }),
+    }
+}
+
+/// Waits for something of a model.
+pub(super) async fn scored<T>(longest: Duration, answer: impl Future<Output = T>) -> Result<T, CliError> {
+    within(longest, "scoring".to_owned(), answer).await
 }
 
 async fn open(url: &Uri) -> Result<Box<dyn Stream>, Cause> {

@@ -36,7 +36,13 @@ pub async fn mooring_with(place: &Place, arguments: &[&str], input: &str) -> End
 
 /// Runs it as it is, without a kubeconfig to be found.
 pub async fn run(arguments: &[&str], input: &str) -> Ended {
-    output(Command::new(env!("CARGO_BIN_EXE_mooring")).args(arguments), input).await
+    run_with(arguments, input, &[]).await
+}
+
+/// The same with some variables.
+pub async fn run_with(arguments: &[&str], input: &str, variables: &[(&str, &str)]) -> Ended {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mooring"));
+    output(command.args(arguments).envs(variables.iter().copied()), input).await
 }
 
 /// Runs a command, without a kubeconfig to be found.

@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends at the first surprise")]
 
 mod admission;
+mod alike;
 mod benign;
 mod callers;
 mod download;

@@ -24,6 +24,27 @@ pub struct Change {
     pub set: Vec<(String, String)>,
 }
 
+/// What only a deployment of this machine has.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "With --local")]
+pub struct OnMachine {
+    /// GPUs of this machine for each instance: all, or how many.
+    #[arg(long, value_name = "NUMBER", num_args = 0..=1, default_missing_value = "all", visible_alias = "local-enable-gpu", value_parser = gpus)]
+    pub gpus: Option<String>,
+    /// Write a development container beside the code, in which VS Code runs and debugs the scoring script.
+    #[arg(long, conflicts_with = "no_wait")]
+    pub vscode_debug: bool,
+}
+
+/// `all` or a number.
+fn gpus(text: &str) -> Result<String, String> {
+    match text.parse::<u16>() {
+        Ok(count) if count > 0 => Ok(count.to_string()),
+        _ if text == "all" => Ok(text.to_owned()),
+        _ => Err("it must be all or a number above 0".to_owned()),
+    }
+}
+
 /// Whether the end is waited for.
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub struct Waiting {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 
 use super::assignment;
-use super::change::{Change, Ending, FromAzure, Waiting};
+use super::change::{Change, Ending, FromAzure, OnMachine, Waiting};
 use super::output::Output;
 
 /// Verbs of a deployment.
@@ -73,6 +73,9 @@ pub struct CreateDeployment {
     /// What a file of Azure ML is read with.
     #[command(flatten)]
     pub azure: FromAzure,
+    /// What only a deployment of this machine has.
+    #[command(flatten)]
+    pub on_machine: OnMachine,
     /// How it ends.
     #[command(flatten)]
     pub ending: Ending,
@@ -98,6 +101,9 @@ pub struct UpdateDeployment {
     /// What a file of Azure ML is read with.
     #[command(flatten)]
     pub azure: FromAzure,
+    /// What only a deployment of this machine has.
+    #[command(flatten)]
+    pub on_machine: OnMachine,
     /// How it ends.
     #[command(flatten)]
     pub ending: Ending,

@@ -69,6 +69,17 @@ impl Manifest<OnlineDeployment> {
         Ok(())
     }
 
+    /// Adds an annotation.
+    pub fn annotate(&mut self, key: &str, text: &str) {
+        self.object.metadata.annotations.get_or_insert_default().insert(key.to_owned(), text.to_owned());
+        if let Some(metadata) = self.value.get_mut("metadata").and_then(Value::as_object_mut) {
+            let annotations = metadata.entry("annotations").or_insert_with(|| Value::Object(serde_json::Map::new()));
+            if let Some(annotations) = annotations.as_object_mut() {
+                annotations.insert(key.to_owned(), Value::from(text));
+            }
+        }
+    }
+
     fn replace(&mut self, pointer: &str, with: Value) {
         if let Some(place) = self.value.pointer_mut(pointer) {
             *place = with;

@@ -13,8 +13,8 @@ use crate::api::size::size;
 use crate::api::{label, name};
 use crate::cli::arguments::catalogue::{Artifact, ShowArtifact};
 use crate::cli::arguments::output::Output;
-use crate::cli::connect::Connection;
 use crate::cli::table::table;
+use crate::cli::target::Target;
 use crate::cli::{CliError, print};
 
 /// One model or one piece of code, in one version.
@@ -51,16 +51,21 @@ struct Downloaded {
     seconds: f64,
 }
 
-pub(super) async fn run(connection: &Connection, kind: ArtifactKind, verb: &Artifact) -> Result<(), CliError> {
-    let deployments: Vec<OnlineDeployment> = connection.list(&ListParams::default()).await?;
-    let pods: Vec<Pod> = connection.list(&ListParams::default().labels(&label::managed_selector())).await?;
+pub(super) async fn run(target: &Target, kind: ArtifactKind, verb: &Artifact) -> Result<(), CliError> {
+    let deployments = target.deployments(None).await?;
+    let pods: Vec<Pod> = match target {
+        Target::Cluster(connection) => {
+            connection.list(&ListParams::default().labels(&label::managed_selector())).await?
+        }
+        Target::Local(machine) => machine.pods(&deployments)?,
+    };
     let mut found = used(kind, &deployments, &pods);
     let output = match verb {
         Artifact::List(list) => list.output,
         Artifact::Show(show) => {
             found.retain(|one| is_meant(one, show));
             if found.is_empty() {
-                return Err(not_found(connection, kind, show));
+                return Err(not_found(target, kind, show));
             }
             show.output
         }
@@ -72,14 +77,9 @@ fn is_meant(one: &Used, show: &ShowArtifact) -> bool {
     one.name == show.name && show.version.as_ref().is_none_or(|version| one.version.as_ref() == Some(version))
 }
 
-fn not_found(connection: &Connection, kind: ArtifactKind, show: &ShowArtifact) -> CliError {
+fn not_found(target: &Target, kind: ArtifactKind, show: &ShowArtifact) -> CliError {
     let version = show.version.as_ref().map(|version| format!(":{version}")).unwrap_or_default();
-    CliError::NotFound {
-        kind: kind.as_str(),
-        name: format!("{}{version}", show.name),
-        namespace: connection.namespace.clone(),
-        next_step: format!("see `mooring {} list --namespace {}`", kind.as_str(), connection.namespace),
-    }
+    target.not_found(kind.as_str(), &format!("{}{version}", show.name))
 }
 
 /// Everything of a kind, each version and uri once.

@@ -4,11 +4,12 @@ use serde_json::json;
 
 use crate::cli::arguments::convert::Convert;
 use crate::cli::arguments::output::Document;
-use crate::cli::{CliError, documents, print};
+use crate::cli::documents::{self, Given};
+use crate::cli::{CliError, print};
 
 pub(super) fn convert(asked: &Convert) -> Result<(), CliError> {
     let names = (asked.endpoint_name.as_deref(), asked.name.as_deref());
-    let found = documents::read_deployments(&asked.file, names, &asked.set, &asked.azure)?;
+    let found = documents::read(&asked.file, Given::deployment(names, &asked.set, &asked.azure, None))?;
     let all = found.manifests;
     match asked.output {
         Document::Json => print::document(Document::Json, &json!({"apiVersion": "v1", "kind": "List", "items": all})),

@@ -8,13 +8,13 @@ use crate::api::deployment::OnlineDeployment;
 use crate::api::endpoint::{self, OnlineEndpoint};
 use crate::cli::arguments::deployment::CreateDeployment;
 use crate::cli::arguments::endpoint::{AuthMode, CreateEndpoint};
-use crate::cli::connect::Connection;
 use crate::cli::documents::{self, Documents, Given, Subject, name_deployment};
 use crate::cli::talk::say;
+use crate::cli::target::Target;
 use crate::cli::{CliError, follow};
 
 /// An endpoint, and whatever its file holds beside it.
-pub(super) async fn endpoint(connection: &Connection, asked: &CreateEndpoint) -> Result<(), CliError> {
+pub(super) async fn endpoint(target: &Target, asked: &CreateEndpoint) -> Result<(), CliError> {
     let mut found = match &asked.file {
         Some(file) => documents::read(
             file,
@@ -24,17 +24,17 @@ pub(super) async fn endpoint(connection: &Connection, asked: &CreateEndpoint) ->
                 endpoint: asked.name.as_deref(),
                 deployment: None,
                 azure: &asked.azure,
+                state: target.state(),
             },
         )?,
         None => Documents { endpoints: vec![named(asked)?], ..Documents::default() },
     };
-    let [object] = found.endpoints.as_slice() else {
+    let [object] = found.endpoints.as_mut_slice() else {
         let count = found.endpoints.len();
         return Err(CliError::Usage(format!(
             "the file holds {count} endpoints and not one; without an endpoint, use `mooring deployment create`"
         )));
     };
-    let mut object = object.clone();
     let renamed = asked.name.as_deref().filter(|name| *name != object.name_any());
     for deployment in &mut found.deployments {
         name_deployment(deployment, renamed, None).map_err(CliError::Usage)?;
@@ -48,19 +48,20 @@ pub(super) async fn endpoint(connection: &Connection, asked: &CreateEndpoint) ->
             AuthMode::AmlToken => endpoint::AuthMode::AmlToken,
         };
     }
-    beside(connection, &found).await?;
-    let object = connection.create("endpoint", &object).await?;
-    say!("endpoint {:?} is created in namespace {:?}", object.name_any(), connection.namespace);
+    let object = object.clone();
+    target.put_beside(&found).await?;
+    let object = target.create_endpoint(&object).await?;
+    say!("endpoint {:?} is created {}", object.name_any(), target.place());
     let mut deployments = Vec::new();
     for deployment in &found.deployments {
-        deployments.push(created(connection, deployment).await?);
+        deployments.push(created(target, deployment).await?);
     }
     if !asked.ending.waiting.no_wait {
         for deployment in &deployments {
-            follow::deployment(connection, deployment).await?;
+            follow::deployment(target, deployment).await?;
         }
     }
-    ended(connection, object, asked.ending).await
+    ended(target, object, asked.ending).await
 }
 
 /// The endpoint that the arguments alone describe.
@@ -76,24 +77,27 @@ fn named(asked: &CreateEndpoint) -> Result<OnlineEndpoint, CliError> {
 }
 
 /// One deployment.
-pub(super) async fn deployment(connection: &Connection, asked: &CreateDeployment) -> Result<(), CliError> {
+pub(super) async fn deployment(target: &Target, asked: &CreateDeployment) -> Result<(), CliError> {
     let names = (asked.endpoint_name.as_deref(), asked.name.as_deref());
-    let mut found = documents::read_deployments(&asked.file, names, &asked.change.set, &asked.azure)?;
-    let object = one(&mut found, names)?;
+    let given = Given::deployment(names, &asked.change.set, &asked.azure, target.state());
+    let mut found = documents::read(&asked.file, given)?;
+    let mut object = one(&mut found, names)?;
+    target.prepare(&mut object, &asked.on_machine)?;
     // An operator would wait for the endpoint, and so would the user, in vain.
-    connection.endpoint(&object.spec.endpoint_name).await?;
-    beside(connection, &found).await?;
-    let object = created(connection, &object).await?;
+    target.endpoint(&object.spec.endpoint_name).await?;
+    target.put_beside(&found).await?;
+    let object = created(target, &object).await?;
     if asked.ending.waiting.no_wait {
         if asked.all_traffic {
-            traffic::all_to(connection, &object).await?;
+            traffic::all_to(target, &object).await?;
         }
         return asked.ending.print(object);
     }
-    let object = follow::deployment(connection, &object).await?;
+    let object = follow::deployment(target, &object).await?;
+    target.develop(&object, &asked.on_machine)?;
     if asked.all_traffic {
-        let endpoint = traffic::all_to(connection, &object).await?;
-        follow::endpoint(connection, &endpoint).await?;
+        let endpoint = traffic::all_to(target, &object).await?;
+        follow::endpoint(target, &endpoint).await?;
     }
     asked.ending.print(object)
 }
@@ -117,21 +121,8 @@ pub(super) fn one(
     Ok(object.clone())
 }
 
-/// What deployments and endpoints name has to be there before them.
-pub(super) async fn beside(connection: &Connection, found: &Documents) -> Result<(), CliError> {
-    for config_map in &found.config_maps {
-        connection.apply(config_map).await?;
-        say!("ConfigMap {:?} is as the file says", config_map.name_any());
-    }
-    for secret in &found.secrets {
-        connection.apply(secret).await?;
-        say!("Secret {:?} is as the file says", secret.name_any());
-    }
-    Ok(())
-}
-
-async fn created(connection: &Connection, object: &OnlineDeployment) -> Result<OnlineDeployment, CliError> {
-    let object = connection.create("deployment", object).await?;
+async fn created(target: &Target, object: &OnlineDeployment) -> Result<OnlineDeployment, CliError> {
+    let object = target.create_deployment(object).await?;
     let (name, endpoint) = (object.deployment_name(), &object.spec.endpoint_name);
     say!("deployment {name:?} of endpoint {endpoint:?} is created, as OnlineDeployment {:?}", object.name_any());
     Ok(object)

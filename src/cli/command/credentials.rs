@@ -11,6 +11,7 @@ use crate::api::endpoint_route::token_audience;
 use crate::cli::CliError;
 use crate::cli::arguments::endpoint::Caller;
 use crate::cli::connect::Connection;
+use crate::cli::target::Target;
 
 /// The shortest life that an API server gives to a token, in seconds; enough for one request.
 pub(super) const ONE_REQUEST: i64 = 600;
@@ -91,13 +92,16 @@ impl Account {
 }
 
 /// What an endpoint takes; a token lives for `seconds`.
-pub(super) async fn of(
-    connection: &Connection,
-    name: &str,
-    caller: &Caller,
-    seconds: i64,
-) -> Result<Credentials, CliError> {
-    let endpoint = connection.endpoint(name).await?;
+pub(super) async fn of(target: &Target, name: &str, caller: &Caller, seconds: i64) -> Result<Credentials, CliError> {
+    let connection = match target {
+        Target::Cluster(connection) => connection,
+        Target::Local(machine) => {
+            let keys = machine.store.keys(name)?;
+            let keys = Keys { primary_key: keys.primary_key, secondary_key: Some(keys.secondary_key) };
+            return Ok(Credentials::Keys(keys));
+        }
+    };
+    let endpoint = endpoint_of(connection, name).await?;
     match endpoint.spec.auth_mode {
         AuthMode::Key => keys(connection, name, endpoint).await.map(Credentials::Keys),
         AuthMode::AmlToken => token(connection, name, caller, seconds).await.map(Credentials::Token),
@@ -106,7 +110,12 @@ pub(super) async fn of(
 
 /// The name of the Secret that the endpoint's status names.
 pub(super) async fn secret_of(connection: &Connection, name: &str) -> Result<String, CliError> {
-    secret_name(connection.endpoint(name).await?, name)
+    secret_name(endpoint_of(connection, name).await?, name)
+}
+
+async fn endpoint_of(connection: &Connection, name: &str) -> Result<OnlineEndpoint, CliError> {
+    let endpoint: Option<OnlineEndpoint> = connection.get(name).await?;
+    endpoint.ok_or_else(|| connection.not_found("endpoint", name))
 }
 
 fn secret_name(endpoint: OnlineEndpoint, name: &str) -> Result<String, CliError> {

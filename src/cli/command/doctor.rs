@@ -11,7 +11,8 @@ use serde_json::json;
 
 use super::super::arguments::doctor::Doctor;
 use super::super::arguments::output::{Diagnosis, Document};
-use super::super::connect::Connection;
+use super::super::connect::{Connection, PATIENCE};
+use super::super::machine::Machine;
 use super::super::table::table;
 use super::super::{CliError, print, wire};
 use crate::api::compute_quota::ComputeQuota;
@@ -21,6 +22,7 @@ use crate::api::endpoint::OnlineEndpoint;
 use crate::api::endpoint_route::EndpointRoute;
 use crate::api::instance_type::InstanceType;
 use crate::catalogue::Code;
+use crate::local::engine::Engine;
 
 /// The oldest minor of Kubernetes that the chart installs on.
 const OLDEST_MINOR: u32 = 31;
@@ -107,9 +109,45 @@ pub(super) async fn run(connection: &Connection, doctor: &Doctor) -> Result<(), 
         find("M008", "your rights", rights(connection).await);
         find("M009", "endpoints", endpoints(connection).await);
     }
-    match doctor.output {
+    told(&findings, doctor.output)
+}
+
+/// The same of this machine: its engine, and the agents of its endpoints.
+pub(super) async fn of_machine(machine: &Machine, doctor: &Doctor) -> Result<(), CliError> {
+    let mut findings = Vec::new();
+    let mut find = |number, check, (verdict, message, next_step): Said| {
+        if !doctor.skip.iter().any(|skipped| skipped == number) {
+            findings.push(Finding { number, check, verdict, message, next_step });
+        }
+    };
+    let engine = match Engine::connect().await {
+        Ok(engine) => {
+            let version = engine.api.version().await.ok().and_then(|version| version.version).unwrap_or_default();
+            ok(format!("the container engine answers: {version}"))
+        }
+        Err(error) => failed(error.to_string(), "Start the engine, or say where it is with DOCKER_HOST."),
+    };
+    find("L001", "container engine", engine);
+    for endpoint in machine.store.endpoints()? {
+        let name = endpoint.name_any();
+        let said = if machine.store.has_agent(&name)? {
+            let address = machine.store.gateway_address(&name)?.map(|it| it.to_string()).unwrap_or_default();
+            ok(format!("endpoint {name:?} is served at http://{address}"))
+        } else {
+            warning(
+                format!("nothing of endpoint {name:?} runs"),
+                "`mooring endpoint invoke --local` and `mooring deployment rollout status --local` start it again.",
+            )
+        };
+        find("L002", "agent", said);
+    }
+    told(&findings, doctor.output)
+}
+
+fn told(findings: &[Finding], output: Diagnosis) -> Result<(), CliError> {
+    match output {
         Diagnosis::Json => print::document(Document::Json, &findings)?,
-        Diagnosis::Table => print::text(&lines(&findings))?,
+        Diagnosis::Table => print::text(&lines(findings))?,
     }
     let count = findings.iter().filter(|finding| finding.verdict == Verdict::Failed).count();
     if count == 0 { Ok(()) } else { Err(CliError::Unwell { count }) }
@@ -256,16 +294,18 @@ async fn way_in(connection: &Connection, doctor: &Doctor) -> Said {
     let Ok(request) = request.body(http_body_util::Full::default()) else {
         return failed("no request can be made", "");
     };
+    let longest = connection.patience.unwrap_or(PATIENCE);
     let wire = match &doctor.url {
-        Some(url) => wire::to_address(connection, url).await,
+        Some(url) => wire::to_address(longest, url).await,
         None => wire::to_gateway(connection, Some(&doctor.system_namespace)).await,
     };
+    let longest = connection.patience.unwrap_or(PATIENCE);
     let wire = match wire {
         Ok(wire) => wire,
         Err(error) => return unanswered(&error, NEXT),
     };
     let to = wire.to.clone();
-    match connection.ask_model(wire.send(request)).await {
+    match wire::scored(longest, wire.send(request)).await {
         Ok(Ok(answer)) if answer.status() == hyper::StatusCode::NOT_FOUND => ok(format!("gateway {to} answers")),
         Ok(Ok(answer)) => failed(format!("gateway {to} answers {} to a path that nobody has", answer.status()), NEXT),
         Ok(Err(error)) | Err(error) => unanswered(&error, NEXT),

@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use crate::api::instance_type::{InstanceType, InstanceTypeSpec, built_in, built_in_names};
 use crate::cli::arguments::output::Output;
-use crate::cli::connect::Connection;
 use crate::cli::table::table;
+use crate::cli::target::Target;
 use crate::cli::{CliError, print};
 
 #[derive(Serialize)]
@@ -22,9 +22,14 @@ struct Known {
     spec: InstanceTypeSpec,
 }
 
-pub(super) async fn list(connection: &Connection, output: Output) -> Result<(), CliError> {
-    let api: Api<InstanceType> = Api::all(connection.client.clone());
-    let objects = connection.ask("listing instancetypes", api.list(&ListParams::default())).await?;
+pub(super) async fn list(target: &Target, output: Output) -> Result<(), CliError> {
+    let objects = match target {
+        Target::Cluster(connection) => {
+            let api: Api<InstanceType> = Api::all(connection.client.clone());
+            connection.ask("listing instancetypes", api.list(&ListParams::default())).await?.items
+        }
+        Target::Local(_) => Vec::new(),
+    };
     let mut all: BTreeMap<String, (bool, InstanceTypeSpec)> =
         built_in_names().filter_map(|name| Some((name.to_owned(), (true, built_in(name)?)))).collect();
     // An object takes the place of what is built in.

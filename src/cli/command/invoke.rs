@@ -1,7 +1,7 @@
 //! A scoring request, and its answer as it comes.
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -14,32 +14,33 @@ use hyper::{Request, StatusCode, Uri};
 use super::credentials;
 use crate::cli::CliError;
 use crate::cli::arguments::endpoint::Invoke;
-use crate::cli::connect::Connection;
 use crate::cli::talk::tell;
-use crate::cli::{input, print, wire};
+use crate::cli::target::Target;
+use crate::cli::wire::{self, Wire};
+use crate::cli::{input, print};
 
+/// Longest wait for a model: more than any endpoint's own limit, so that the gateway's answer comes first.
+const SCORING_PATIENCE: Duration = Duration::from_secs(330);
 /// Pins a request to a deployment, and tells which one has answered.
 const DEPLOYMENT: &str = "azureml-model-deployment";
 /// The gateway's id of a request.
 const REQUEST_ID: &str = "x-request-id";
 
-pub(super) async fn invoke(connection: &Connection, arguments: Invoke) -> Result<(), CliError> {
+pub(super) async fn invoke(target: &Target, arguments: Invoke) -> Result<(), CliError> {
     let (_, body) = input::read(&arguments.request_file, "--request-file")?;
-    let credential = credential(connection, &arguments).await?;
-    let request = request(connection, &arguments, &credential.bearer, body)?;
+    let credential = credential(target, &arguments).await?;
+    let request = request(target.namespace(), &arguments, &credential.bearer, body)?;
+    let longest = target.patience().unwrap_or(SCORING_PATIENCE);
 
     let begun = Instant::now();
-    let wire = match &arguments.url {
-        Some(url) => wire::to_address(connection, url).await?,
-        None => wire::to_gateway(connection, arguments.gateway_namespace.as_deref()).await?,
-    };
+    let wire = open(target, &arguments, longest).await?;
     let (to, opened) = (wire.to.clone(), begun.elapsed());
-    let (head, body) = connection.ask_model(wire.send(request)).await??.into_parts();
+    let (head, body) = wire::scored(longest, wire.send(request)).await??.into_parts();
     let answered = begun.elapsed();
     if arguments.verbose {
         show(&head);
     }
-    let whole = print_body(connection, body).await.map_err(|error| match error {
+    let whole = print_body(longest, body).await.map_err(|error| match error {
         Broken::Connection(source) => CliError::Send { to: to.clone(), source: source.into() },
         Broken::Other(error) => error,
     });
@@ -58,7 +59,7 @@ struct Credential {
     check: String,
 }
 
-async fn credential(connection: &Connection, arguments: &Invoke) -> Result<Credential, CliError> {
+async fn credential(target: &Target, arguments: &Invoke) -> Result<Credential, CliError> {
     let name = &arguments.name;
     if let Some(file) = &arguments.credential_file {
         let stdin = |path: &Path| path.as_os_str() == "-";
@@ -70,26 +71,34 @@ async fn credential(connection: &Connection, arguments: &Invoke) -> Result<Crede
         let bearer = String::from_utf8_lossy(&text).trim().to_owned();
         return Ok(Credential { bearer, check: format!("check what {path} holds") });
     }
-    let found = credentials::of(connection, name, &arguments.caller, credentials::ONE_REQUEST).await?;
+    let found = credentials::of(target, name, &arguments.caller, credentials::ONE_REQUEST).await?;
     let check = match found.account() {
         None => format!("check that this is its gateway, and its keys: `mooring endpoint show -n {name}`"),
         Some(account) => format!(
             "check that this is its gateway, and that the account may score: `kubectl auth can-i score \
              onlineendpoints.mooring.dev/{name} --namespace {} --as {}`",
-            connection.namespace,
+            target.namespace(),
             account.user()
         ),
     };
     Ok(Credential { bearer: found.bearer().to_owned(), check })
 }
 
-fn request(
-    connection: &Connection,
-    arguments: &Invoke,
-    bearer: &str,
-    body: Vec<u8>,
-) -> Result<Request<Full<Bytes>>, CliError> {
-    let (host, path) = target(&arguments.name, &connection.namespace, arguments.url.as_ref());
+/// Opens the way to the gateway: of this machine, at an address, or in the cluster.
+async fn open(target: &Target, arguments: &Invoke, longest: Duration) -> Result<Wire, CliError> {
+    match (target, &arguments.url) {
+        (_, Some(url)) => wire::to_address(longest, url).await,
+        (Target::Cluster(connection), None) => {
+            wire::to_gateway(connection, arguments.gateway_namespace.as_deref()).await
+        }
+        (Target::Local(machine), None) => {
+            wire::to_socket(longest, machine.store.ensure_agent(&arguments.name).await?).await
+        }
+    }
+}
+
+fn request(namespace: &str, arguments: &Invoke, bearer: &str, body: Vec<u8>) -> Result<Request<Full<Bytes>>, CliError> {
+    let (host, path) = host_and_path(&arguments.name, namespace, arguments.url.as_ref());
     let mut request = Request::post(path)
         .header(HOST, host)
         .header(AUTHORIZATION, format!("Bearer {bearer}"))
@@ -101,7 +110,7 @@ fn request(
 }
 
 /// Host and path: those of a scoring URI, or the endpoint's own when only a gateway is named.
-fn target(endpoint: &str, namespace: &str, url: Option<&Uri>) -> (String, String) {
+fn host_and_path(endpoint: &str, namespace: &str, url: Option<&Uri>) -> (String, String) {
     let scoring_uri = url.and_then(|url| {
         let path = url.path_and_query().filter(|path| path.as_str() != "/")?;
         Some((url.authority()?.to_string(), path.to_string()))
@@ -116,9 +125,9 @@ enum Broken {
 }
 
 /// Prints the body as it comes, for models that stream.
-async fn print_body(connection: &Connection, mut body: Incoming) -> Result<(), Broken> {
+async fn print_body(longest: Duration, mut body: Incoming) -> Result<(), Broken> {
     let mut last = None;
-    while let Some(frame) = connection.ask_model(body.frame()).await.map_err(Broken::Other)? {
+    while let Some(frame) = wire::scored(longest, body.frame()).await.map_err(Broken::Other)? {
         let frame = frame.map_err(Broken::Connection)?;
         if let Some(data) = frame.data_ref() {
             print::bytes(data).map_err(Broken::Other)?;
@@ -190,7 +199,7 @@ mod tests {
             ),
         ] {
             let url = url.map(|url| url.parse::<Uri>().unwrap());
-            assert_eq!(target("iris", "team", url.as_ref()), (host.to_owned(), path.to_owned()), "{url:?}");
+            assert_eq!(host_and_path("iris", "team", url.as_ref()), (host.to_owned(), path.to_owned()), "{url:?}");
         }
     }
 }

@@ -15,8 +15,10 @@ use crate::api::deployment::OnlineDeployment;
 use crate::api::label;
 use crate::cli::CliError;
 use crate::cli::arguments::deployment::{Container, DeploymentName, Logs};
-use crate::cli::connect::Connection;
+use crate::cli::connect::{Connection, PATIENCE, within};
+use crate::cli::machine::Happened;
 use crate::cli::talk::{say, tell};
+use crate::cli::target::Target;
 use crate::cli::{one_line, print};
 
 /// Bytes of a log that are printed at a time.
@@ -26,9 +28,9 @@ const FORBIDDEN: u16 = 403;
 /// Its answer to who asks for the log of a container that has not started.
 const BAD_REQUEST: u16 = 400;
 
-pub(super) async fn get(connection: &Connection, name: &DeploymentName, request: &Logs) -> Result<(), CliError> {
-    let deployment = connection.named(name).await?;
-    let instances = instances(connection, &deployment, request).await?;
+pub(super) async fn get(target: &Target, name: &DeploymentName, request: &Logs) -> Result<(), CliError> {
+    let deployment = target.named(name).await?;
+    let instances = instances(target, &deployment, request).await?;
     print::text(&state(&deployment))?;
     match instances.as_slice() {
         [] => {
@@ -36,17 +38,17 @@ pub(super) async fn get(connection: &Connection, name: &DeploymentName, request:
             Ok(())
         }
         [instance] => {
-            events(connection, instance).await?;
-            log(connection, instance, request).await
+            events(target, &deployment, instance).await?;
+            log(target, &deployment, instance, request).await
         }
         several => {
             for instance in several {
                 print::text(&format!("\nInstance: {}\n", instance.name_any()))?;
-                events(connection, instance).await?;
+                events(target, &deployment, instance).await?;
             }
             print::text("\nContainer logs:\n")?;
             // Side by side while they are followed, one after the other else.
-            let logs = several.iter().map(|instance| prefixed(connection, instance, request));
+            let logs = several.iter().map(|instance| prefixed(target, &deployment, instance, request));
             if request.follow {
                 futures::future::try_join_all(logs).await.map(drop)
             } else {
@@ -60,21 +62,28 @@ pub(super) async fn get(connection: &Connection, name: &DeploymentName, request:
 }
 
 /// All of them or the one that was asked for, else the newest: while a change rolls out, the one that it is about.
-async fn instances(
-    connection: &Connection,
-    deployment: &OnlineDeployment,
-    request: &Logs,
-) -> Result<Vec<Pod>, CliError> {
-    let selector = label::instance_selector(&deployment.name_any());
-    let selector: Vec<String> = selector.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    let mut pods: Vec<Pod> = connection.list(&ListParams::default().labels(&selector.join(","))).await?;
+async fn instances(target: &Target, deployment: &OnlineDeployment, request: &Logs) -> Result<Vec<Pod>, CliError> {
+    let (mut pods, lister) = match target {
+        Target::Cluster(connection) => {
+            let selector = label::instance_selector(&deployment.name_any());
+            let selector: Vec<String> = selector.iter().map(|(key, value)| format!("{key}={value}")).collect();
+            let selector = selector.join(",");
+            let pods: Vec<Pod> = connection.list(&ListParams::default().labels(&selector)).await?;
+            (pods, format!("kubectl get pods --namespace {} -l {selector}", connection.namespace))
+        }
+        Target::Local(machine) => {
+            let name = deployment.deployment_name();
+            let shown = format!("mooring deployment get-logs --local -e {} -n {name}", deployment.spec.endpoint_name);
+            (machine.store.pods(&deployment.spec.endpoint_name, name)?, format!("{shown} --all-instances"))
+        }
+    };
     if let Some(asked) = request.instance.as_deref() {
         let found = pods.into_iter().find(|pod| pod.name_any() == asked);
         return found.map(|found| vec![found]).ok_or_else(|| CliError::NotFound {
             kind: "instance",
             name: asked.to_owned(),
-            namespace: connection.namespace.clone(),
-            next_step: format!("see `kubectl get pods --namespace {} -l {}`", connection.namespace, selector.join(",")),
+            place: target.place(),
+            next_step: format!("see `{lister}`"),
         });
     }
     let count = pods.len();
@@ -122,7 +131,22 @@ fn waits_for(deployment: &OnlineDeployment) -> String {
     ready.map_or_else(|| "the operator is at it".to_owned(), |ready| one_line(&ready.message))
 }
 
-async fn events(connection: &Connection, instance: &Pod) -> Result<(), CliError> {
+async fn events(target: &Target, deployment: &OnlineDeployment, instance: &Pod) -> Result<(), CliError> {
+    let mut text = "\nContainer events:\n".to_owned();
+    let happened = match target {
+        Target::Cluster(connection) => in_cluster(connection, instance).await?,
+        Target::Local(machine) => machine.events(deployment, &instance.name_any())?,
+    };
+    let Some(happened) = happened else { return Ok(()) };
+    for Happened { reason, kind, time, message } in &happened {
+        let message = one_line(message);
+        let _ = writeln!(text, "Kind: Pod, Name: {reason}, Type: {kind}, Time: {time}, Message: {message}");
+    }
+    print::text(&text)
+}
+
+/// The events of a pod, the oldest first; `None` for who may not read them, which is said.
+async fn in_cluster(connection: &Connection, instance: &Pod) -> Result<Option<Vec<Happened>>, CliError> {
     let selection = format!(
         "involvedObject.kind=Pod,involvedObject.name={},involvedObject.uid={}",
         instance.name_any(),
@@ -133,34 +157,33 @@ async fn events(connection: &Connection, instance: &Pod) -> Result<(), CliError>
         // Who may read logs may not always read events.
         Err(CliError::Denied { source, .. }) if source.code == FORBIDDEN => {
             say!("the events are left out: {}", source.message);
-            return Ok(());
+            return Ok(None);
         }
         Err(error) => return Err(error),
     };
     events.sort_by_key(time);
-    let mut text = "\nContainer events:\n".to_owned();
-    for event in &events {
-        let time = time(event).map(|time| time.0.to_string()).unwrap_or_default();
-        let kind = event.type_.as_deref().unwrap_or_default();
-        let reason = event.reason.as_deref().unwrap_or_default();
-        let message = one_line(event.message.as_deref().unwrap_or_default());
-        let _ = writeln!(text, "Kind: Pod, Name: {reason}, Type: {kind}, Time: {time}, Message: {message}");
-    }
-    print::text(&text)
+    let happened = |event: Event| Happened {
+        time: time(&event).map(|time| time.0.to_string()).unwrap_or_default(),
+        kind: event.type_.unwrap_or_default(),
+        reason: event.reason.unwrap_or_default(),
+        message: event.message.unwrap_or_default(),
+    };
+    Ok(Some(events.into_iter().map(happened).collect()))
 }
 
 /// What is read of a log.
-struct Open<R> {
-    log: Pin<Box<R>>,
+struct Open {
+    log: Pin<Box<dyn AsyncBufRead>>,
     act: String,
 }
 
 /// Opens the log of an instance; `None` when there is none yet, which is said.
-async fn open<'a>(
-    connection: &'a Connection,
+async fn open(
+    target: &Target,
+    deployment: &OnlineDeployment,
     instance: &Pod,
     request: &Logs,
-) -> Result<Option<Open<impl AsyncBufRead + use<'a>>>, CliError> {
+) -> Result<Option<Open>, CliError> {
     let (name, container) = (instance.name_any(), request.container);
     if !has(instance, container) {
         return Err(CliError::NoContainer { instance: name, container });
@@ -172,6 +195,14 @@ async fn open<'a>(
         tell!("there is no log yet: {what}; try again later");
         return Ok(None);
     }
+    let act = format!("reading the log of container {} of instance {name:?}", container.as_str());
+    let connection = match target {
+        Target::Cluster(connection) => connection,
+        Target::Local(machine) => {
+            let log = machine.log(deployment, &name, request).await?;
+            return Ok(Some(Open { log: Box::pin(log), act }));
+        }
+    };
     let parameters = LogParams {
         container: Some(container.as_str().to_owned()),
         tail_lines: Some(request.lines),
@@ -180,7 +211,6 @@ async fn open<'a>(
         timestamps: request.timestamps,
         ..LogParams::default()
     };
-    let act = format!("reading the log of container {} of instance {name:?}", container.as_str());
     match connection.ask(act.clone(), connection.api::<Pod>().log_stream(&name, &parameters)).await {
         Ok(log) => Ok(Some(Open { log: Box::pin(log), act })),
         // It went on between two looks; the API server says what it waits for.
@@ -192,13 +222,13 @@ async fn open<'a>(
     }
 }
 
-async fn log(connection: &Connection, instance: &Pod, request: &Logs) -> Result<(), CliError> {
-    let Some(Open { mut log, act }) = open(connection, instance, request).await? else { return Ok(()) };
+async fn log(target: &Target, deployment: &OnlineDeployment, instance: &Pod, request: &Logs) -> Result<(), CliError> {
+    let Some(Open { mut log, act }) = open(target, deployment, instance, request).await? else { return Ok(()) };
     print::text("\nContainer logs:\n")?;
     let mut chunk = vec![0; CHUNK];
     let mut last = None;
     loop {
-        let length = more(connection, &act, request, log.read(&mut chunk)).await?;
+        let length = more(target, &act, request, log.read(&mut chunk)).await?;
         let Some(bytes) = chunk.get(..length).filter(|bytes| !bytes.is_empty()) else { break };
         print::bytes(bytes)?;
         last = bytes.last().copied();
@@ -207,13 +237,18 @@ async fn log(connection: &Connection, instance: &Pod, request: &Logs) -> Result<
 }
 
 /// Every line with the name of its instance.
-async fn prefixed(connection: &Connection, instance: &Pod, request: &Logs) -> Result<(), CliError> {
-    let Some(Open { mut log, act }) = open(connection, instance, request).await? else { return Ok(()) };
+async fn prefixed(
+    target: &Target,
+    deployment: &OnlineDeployment,
+    instance: &Pod,
+    request: &Logs,
+) -> Result<(), CliError> {
+    let Some(Open { mut log, act }) = open(target, deployment, instance, request).await? else { return Ok(()) };
     let name = instance.name_any();
     let mut line = Vec::new();
     loop {
         line.clear();
-        if more(connection, &act, request, log.read_until(b'\n', &mut line)).await? == 0 {
+        if more(target, &act, request, log.read_until(b'\n', &mut line)).await? == 0 {
             return Ok(());
         }
         if line.last() != Some(&b'\n') {
@@ -225,17 +260,14 @@ async fn prefixed(connection: &Connection, instance: &Pod, request: &Logs) -> Re
 
 /// The next bytes of a log: those of one that is followed may be long in coming.
 async fn more(
-    connection: &Connection,
+    target: &Target,
     act: &str,
     request: &Logs,
     read: impl Future<Output = std::io::Result<usize>>,
 ) -> Result<usize, CliError> {
-    let read = async { read.await.map_err(kube::Error::ReadEvents) };
-    if request.follow {
-        read.await.map_err(|source| CliError::NoAnswer { act: act.to_owned(), source: Box::new(source) })
-    } else {
-        connection.ask(act, read).await
-    }
+    let longest = target.patience().unwrap_or(PATIENCE);
+    let read = if request.follow { read.await } else { within(longest, act.to_owned(), read).await? };
+    read.map_err(|source| CliError::Log { act: act.to_owned(), source })
 }
 
 fn has(instance: &Pod, container: Container) -> bool {

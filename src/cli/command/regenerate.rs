@@ -8,21 +8,38 @@ use serde_json::json;
 use super::credentials;
 use crate::api::endpoint::KEY_BYTES;
 use crate::cli::CliError;
-use crate::cli::arguments::endpoint::RegenerateKeys;
+use crate::cli::arguments::endpoint::{KeyType, RegenerateKeys};
 use crate::cli::connect::Connection;
 use crate::cli::talk::say;
+use crate::cli::target::Target;
+use crate::local::store::Key;
 
-pub(super) async fn keys(connection: &Connection, asked: &RegenerateKeys) -> Result<(), CliError> {
+pub(super) async fn keys(target: &Target, asked: &RegenerateKeys) -> Result<(), CliError> {
+    match target {
+        Target::Cluster(connection) => in_cluster(connection, asked).await?,
+        Target::Local(machine) => {
+            let which = match asked.key_type {
+                KeyType::Primary => Key::Primary,
+                KeyType::Secondary => Key::Secondary,
+            };
+            machine.store.regenerate_key(&asked.name, which)?;
+        }
+    }
+    let local = if target.is_local() { "--local " } else { "" };
+    say!(
+        "{} of endpoint {:?} is new, the other key goes on working; see `mooring endpoint get-credentials {local}-n {}`",
+        asked.key_type.as_str(),
+        asked.name,
+        asked.name
+    );
+    Ok(())
+}
+
+async fn in_cluster(connection: &Connection, asked: &RegenerateKeys) -> Result<(), CliError> {
     let secret = credentials::secret_of(connection, &asked.name).await?;
     let mut bytes = [0; KEY_BYTES];
     getrandom::fill(&mut bytes).map_err(CliError::Randomness)?;
     let key = STANDARD.encode(URL_SAFE_NO_PAD.encode(bytes));
     let which = asked.key_type.as_str();
-    let _: Secret = connection.merge(&secret, &json!({"data": {which: key}})).await?;
-    say!(
-        "{which} of endpoint {:?} is new, the other key goes on working; see `mooring endpoint get-credentials -n {}`",
-        asked.name,
-        asked.name
-    );
-    Ok(())
+    connection.merge::<Secret>(&secret, &json!({"data": {which: key}})).await.map(drop)
 }

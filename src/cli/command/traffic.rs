@@ -3,15 +3,14 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use serde_json::json;
 
 use crate::api::deployment::OnlineDeployment;
 use crate::api::endpoint::OnlineEndpoint;
 use crate::api::units::Percent;
 use crate::cli::arguments::endpoint::Traffic;
-use crate::cli::connect::Connection;
 use crate::cli::table::table;
 use crate::cli::talk::say;
+use crate::cli::target::Target;
 use crate::cli::{CliError, follow, print};
 
 /// One deployment's part.
@@ -28,15 +27,15 @@ struct Share {
     state: String,
 }
 
-pub(super) async fn traffic(connection: &Connection, asked: &Traffic) -> Result<(), CliError> {
-    let mut object = connection.endpoint(&asked.name).await?;
+pub(super) async fn traffic(target: &Target, asked: &Traffic) -> Result<(), CliError> {
+    let mut object = target.endpoint(&asked.name).await?;
     if !asked.shares.is_empty() || asked.mirror.is_some() {
         let sum: i32 = asked.shares.iter().map(|(_, percent)| percent).sum();
         if !matches!(sum, 0 | 100) {
             return Err(CliError::Usage(format!("the percentages sum to {sum}; they have to sum to 100, or to 0")));
         }
-        object = connection
-            .change(object, |object: &mut OnlineEndpoint| {
+        object = target
+            .change_endpoint(object, |object: &mut OnlineEndpoint| {
                 if !asked.shares.is_empty() {
                     object.spec.traffic = split(&asked.shares);
                 }
@@ -47,7 +46,7 @@ pub(super) async fn traffic(connection: &Connection, asked: &Traffic) -> Result<
             })
             .await?;
         if !asked.waiting.no_wait {
-            object = follow::endpoint(connection, &object).await?;
+            object = follow::endpoint(target, &object).await?;
         }
     }
     let shares = shares(&object);
@@ -107,21 +106,23 @@ pub(super) fn mirror((name, percent): &(String, i32)) -> BTreeMap<String, Percen
 }
 
 /// Gives a deployment all of its endpoint's traffic.
-pub(super) async fn all_to(connection: &Connection, object: &OnlineDeployment) -> Result<OnlineEndpoint, CliError> {
-    let endpoint = connection.endpoint(&object.spec.endpoint_name).await?;
+pub(super) async fn all_to(target: &Target, object: &OnlineDeployment) -> Result<OnlineEndpoint, CliError> {
+    let endpoint = target.endpoint(&object.spec.endpoint_name).await?;
     let name = object.deployment_name();
-    // The merge patch of a map takes out what is null.
-    let mut traffic: BTreeMap<&str, Option<i32>> =
-        endpoint.spec.traffic.keys().map(|name| (name.as_str(), None)).collect();
-    traffic.insert(name, Some(100));
     let endpoint_name = &object.spec.endpoint_name;
-    let changed = connection.merge(endpoint_name, &json!({"spec": {"traffic": traffic}})).await?;
+    let change = |endpoint: &mut OnlineEndpoint| {
+        endpoint.spec.traffic = [(name.to_owned(), Percent(100))].into();
+        Ok(())
+    };
+    let changed = target.change_endpoint(endpoint, change).await?;
     say!("deployment {name:?} gets all of the traffic of endpoint {endpoint_name:?}");
     Ok(changed)
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

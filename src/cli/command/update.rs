@@ -5,23 +5,24 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{create, ended, ended_deployment, traffic};
+use super::{create, ended, traffic};
 use crate::api::deployment::OnlineDeployment;
 use crate::api::endpoint::OnlineEndpoint;
-use crate::cli::CliError;
 use crate::cli::arguments::deployment::UpdateDeployment;
 use crate::cli::arguments::endpoint::UpdateEndpoint;
-use crate::cli::connect::Connection;
 use crate::cli::documents::{self, Given, Subject};
 use crate::cli::talk::say;
+use crate::cli::target::Target;
+use crate::cli::{CliError, follow};
 
-pub(super) async fn endpoint(connection: &Connection, asked: &UpdateEndpoint) -> Result<(), CliError> {
+pub(super) async fn endpoint(target: &Target, asked: &UpdateEndpoint) -> Result<(), CliError> {
     let given = Given {
         subject: Subject::Endpoint,
         fields: &asked.set,
         endpoint: asked.name.as_deref(),
         deployment: None,
         azure: &asked.azure,
+        state: target.state(),
     };
     let file = asked.file.as_ref().map(|file| documents::read(file, given)).transpose()?;
     let of_file = match file.as_ref().map(|found| found.endpoints.as_slice()) {
@@ -32,15 +33,15 @@ pub(super) async fn endpoint(connection: &Connection, asked: &UpdateEndpoint) ->
         }
     };
     let name = asked.name.clone().or_else(|| of_file.map(ResourceExt::name_any)).unwrap_or_default();
-    let object = connection.endpoint(&name).await?;
+    let object = target.endpoint(&name).await?;
     if let Some(found) = &file {
-        create::beside(connection, found).await?;
+        target.put_beside(found).await?;
         if !found.deployments.is_empty() {
             say!("the deployments in the file are left alone; `mooring deployment update` takes them");
         }
     }
-    let object = connection
-        .change(object, |object: &mut OnlineEndpoint| {
+    let object = target
+        .change_endpoint(object, |object: &mut OnlineEndpoint| {
             match of_file {
                 Some(new) => {
                     object.spec = new.spec.clone();
@@ -57,26 +58,27 @@ pub(super) async fn endpoint(connection: &Connection, asked: &UpdateEndpoint) ->
             Ok(())
         })
         .await?;
-    ended(connection, object, asked.ending).await
+    ended(target, object, asked.ending).await
 }
 
-pub(super) async fn deployment(connection: &Connection, asked: &UpdateDeployment) -> Result<(), CliError> {
+pub(super) async fn deployment(target: &Target, asked: &UpdateDeployment) -> Result<(), CliError> {
     let names @ (endpoint, name) = (asked.endpoint_name.as_deref(), asked.name.as_deref());
     let new = match &asked.file {
         Some(file) => {
-            let mut found = documents::read_deployments(file, names, &asked.set, &asked.azure)?;
+            let given = Given::deployment(names, &asked.set, &asked.azure, target.state());
+            let mut found = documents::read(file, given)?;
             let object = create::one(&mut found, names)?;
-            create::beside(connection, &found).await?;
+            target.put_beside(&found).await?;
             Some(object)
         }
         None => None,
     };
     let object = match &new {
-        Some(new) => connection.deployment(Some(&new.spec.endpoint_name), new.deployment_name()).await?,
-        None => connection.deployment(endpoint, name.unwrap_or_default()).await?,
+        Some(new) => target.deployment(Some(&new.spec.endpoint_name), new.deployment_name()).await?,
+        None => target.deployment(endpoint, name.unwrap_or_default()).await?,
     };
-    let object = connection
-        .change(object, |object: &mut OnlineDeployment| {
+    let object = target
+        .change_deployment(object, |object: &mut OnlineDeployment| {
             match &new {
                 Some(new) => {
                     // A name that was made by default is no change of a name that can't be changed.
@@ -87,10 +89,15 @@ pub(super) async fn deployment(connection: &Connection, asked: &UpdateDeployment
                 }
                 None => object.spec = changed(&object.spec, &OnlineDeployment::crd(), &asked.set)?,
             }
-            Ok(())
+            target.prepare(object, &asked.on_machine)
         })
         .await?;
-    ended_deployment(connection, object, asked.ending).await
+    if asked.ending.waiting.no_wait {
+        return asked.ending.print(object);
+    }
+    let object = follow::deployment(target, &object).await?;
+    target.develop(&object, &asked.on_machine)?;
+    asked.ending.print(object)
 }
 
 /// A spec with some of its fields set.

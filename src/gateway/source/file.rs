@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::ResourceExt;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::api::endpoint_route::EndpointRoute;
 use crate::gateway::backend::Address;
@@ -20,7 +20,7 @@ use crate::process::readiness::Readiness;
 const INTERVAL: Duration = Duration::from_millis(100);
 
 /// One file.
-#[derive(Deserialize, Debug, Default)]
+#[derive(Serialize, Deserialize, Debug, Default)]
 #[serde(deny_unknown_fields)]
 pub struct Document {
     /// Routes, as the operator writes them.

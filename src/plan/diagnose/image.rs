@@ -3,6 +3,9 @@
 use super::segment;
 use crate::catalogue::Reason;
 
+/// The waiting reason of local mode for an image that can't be built; no kubelet builds images.
+pub const BUILD_FAILED: &str = "ErrImageBuild";
+
 /// Whether a waiting reason of the kubelet speaks of the image.
 #[must_use]
 pub fn is_pull_failure(waiting: &str) -> bool {
@@ -15,6 +18,7 @@ pub fn is_pull_failure(waiting: &str) -> bool {
             | "RegistryUnavailable"
             | "ImageInspectError"
             | "SignatureValidationFailed"
+            | BUILD_FAILED
     )
 }
 
@@ -33,6 +37,7 @@ pub fn cause(waiting: &str, message: &str, missing_secrets: &[String]) -> (Reaso
     let reason = match waiting {
         "InvalidImageName" => Reason::ImageNameInvalid,
         "ErrImageNeverPull" => Reason::ImageNeverPull,
+        BUILD_FAILED => Reason::ImageBuildFailed,
         "SignatureValidationFailed" | "ImageInspectError" => Reason::ImagePullFailed,
         "RegistryUnavailable" => match classify(text) {
             Reason::ImagePullFailed => Reason::ImageRegistryUnreachable,
@@ -187,6 +192,48 @@ mod tests {
         let docker = "Error response from daemon: manifest for x:1 not found: manifest unknown: manifest unknown";
         let back_off = format!("Back-off pulling image \"x\": ErrImagePull: {docker}");
         assert_eq!(cause("ImagePullBackOff", &back_off, &[]), cause("ErrImagePull", docker, &[]));
+    }
+
+    #[test]
+    fn an_engine_asked_without_a_kubelet_is_understood() {
+        for (words, reason) in [
+            ("manifest for host:5000/x:1 not found: manifest unknown: manifest unknown", Reason::ImageNotFound),
+            (
+                "pull access denied for x, repository does not exist or may require 'docker login': denied: requested access \
+                 to the resource is denied",
+                Reason::ImagePullUnauthorized,
+            ),
+            (
+                "Head \"https://host/v2/x/manifests/1\": unauthorized: authentication required",
+                Reason::ImagePullUnauthorized,
+            ),
+            (
+                "Get \"https://host/v2/\": dial tcp: lookup host on 1.1.1.1:53: no such host",
+                Reason::ImageRegistryUnreachable,
+            ),
+            (
+                "Get \"https://host/v2/\": dial tcp 127.0.0.1:1: connect: connection refused",
+                Reason::ImageRegistryUnreachable,
+            ),
+            ("Get \"https://host/v2/\": x509: certificate signed by unknown authority", Reason::ImageRegistryTls),
+            ("Get \"https://host/v2/\": http: server gave HTTP response to HTTPS client", Reason::ImageRegistryTls),
+            ("no matching manifest for linux/amd64 in the manifest list entries", Reason::ImagePlatformMismatch),
+            ("toomanyrequests: You have reached your pull rate limit.", Reason::ImagePullRateLimited),
+            // Podman.
+            (
+                "initializing source docker://host/x:1: reading manifest 1 in host/x: manifest unknown",
+                Reason::ImageNotFound,
+            ),
+            (
+                "initializing source docker://host/x:1: pinging container registry host: Get \"https://host/v2/\": dial tcp \
+                 127.0.0.1:1: connect: connection refused",
+                Reason::ImageRegistryUnreachable,
+            ),
+        ] {
+            assert_eq!(cause("ErrImagePull", words, &[]), (reason, words.to_owned()));
+        }
+        let failed = "The command '/bin/sh -c false' returned a non-zero code: 1";
+        assert_eq!(cause(BUILD_FAILED, failed, &[]), (Reason::ImageBuildFailed, failed.to_owned()));
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! What an Event of Kubernetes says of a pod or of a `ReplicaSet`.
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 /// One Event, as far as a diagnosis reads it. Events may be lost, doubled or late: a note gives words to what an object
 /// shows by itself, or is bounded by the times of the object that it speaks of.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Note {
     /// When it was last seen.
     pub last: Timestamp,
@@ -19,7 +20,7 @@ pub struct Note {
 }
 
 /// What a note is about: the Event's own reason.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Topic {
     /// A pod of a `ReplicaSet` was refused by the API server.
     FailedCreate,
