@@ -63,7 +63,8 @@ pub async fn run(arguments: Arguments) -> Result<(), CliError> {
             Target::Local(machine) => doctor::of_machine(&machine, &asked).await,
         },
         Command::Endpoint(verb) => endpoint(&Target::of(cluster).await?, verb).await,
-        Command::Deployment(verb) => deployment(&Target::of(cluster).await?, verb).await,
+        // On the heap: it is the largest by far.
+        Command::Deployment(verb) => Box::pin(deployment(&Target::of(cluster).await?, verb)).await,
         Command::Model(verb) => artifact::run(&Target::of(cluster).await?, ArtifactKind::Model, &verb).await,
         Command::Code(verb) => artifact::run(&Target::of(cluster).await?, ArtifactKind::Code, &verb).await,
         Command::InstanceType(InstanceTypes::List(list)) => {

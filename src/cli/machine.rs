@@ -85,6 +85,15 @@ impl Machine {
         Ok(object)
     }
 
+    /// Replaces the instances of a deployment: they see files as they are now.
+    pub(super) async fn restart(&self, found: &OnlineDeployment) -> Result<OnlineDeployment, CliError> {
+        let (endpoint, name) = (&found.spec.endpoint_name, found.deployment_name());
+        let object = self.store.restart(endpoint, name)?;
+        self.store.ensure_agent(endpoint).await?;
+        say!("deployment {name:?}: every instance is replaced by a new one");
+        Ok(object)
+    }
+
     /// The instances of deployments, as pods.
     pub(super) fn pods(&self, deployments: &[OnlineDeployment]) -> Result<Vec<Pod>, CliError> {
         let mut all = Vec::new();

@@ -192,9 +192,14 @@ impl Target {
         match self {
             Self::Cluster(connection) => connection.change(found, change).await,
             Self::Local(machine) => {
-                let mut object = found;
+                let mut object = found.clone();
                 change(&mut object)?;
-                machine.put_deployment(&object).await
+                if object.spec == found.spec && object.annotations() == found.annotations() {
+                    // Files of this machine may have changed where the document has not.
+                    machine.restart(&found).await
+                } else {
+                    machine.put_deployment(&object).await
+                }
             }
         }
     }

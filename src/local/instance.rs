@@ -1,11 +1,14 @@
 //! One instance, by itself: fetched, pulled, made, started, asked, ended and started again, as the kubelet does it.
 
 pub mod back_off;
+pub mod blueprint;
 pub mod container;
 pub mod download;
 pub mod image;
 pub mod probe;
+mod starting;
 pub mod view;
+mod watching;
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -14,29 +17,21 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bollard::query_parameters::WaitContainerOptions;
-use futures::StreamExt;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container, PodSpec};
-use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::sleep;
 
-use super::annotation::{DEPLOYMENT, ENDPOINT, FOLDER, INSTANCE, REVISION};
-use super::build::{self, Order as Build};
 use super::engine::{self, Engine};
 use super::fetch::Desk;
 use super::folder::{self, DeploymentFolder, EndpointFolder};
 use super::mount;
-use super::variable::{self, Secrets};
+use super::variable::Secrets;
 use crate::plan::build::pod::{INITIALIZER, SERVER};
-use crate::plan::diagnose::image::BUILD_FAILED;
 use crate::plan::seen::note::Topic;
 use back_off::Crashes;
-use container::{Found, Recipe};
+pub use blueprint::Blueprint;
+use container::Found;
 use download::{Downloads, Needs};
-use image::NoImage;
-use probe::{Question, Row, Verdict};
 use view::{End, State, View};
 
 /// Time between two tries of what is cheap and waits for the user: a Secret, a volume.
@@ -45,44 +40,6 @@ const RETRY: Duration = Duration::from_secs(2);
 const SILENCE: Duration = Duration::from_secs(2);
 /// Time in which a gateway learns that an instance is going.
 const ROUTE: Duration = Duration::from_millis(500);
-
-/// What an instance is made from.
-#[derive(Serialize, Deserialize, Clone, Debug)]
-pub struct Blueprint {
-    /// The name of its endpoint.
-    pub endpoint: String,
-    /// The name of its deployment.
-    pub deployment: String,
-    /// The digest of its template.
-    pub revision: String,
-    /// Its number.
-    pub number: u32,
-    /// The pod.
-    pub pod: PodSpec,
-    /// The Dockerfile that its image is built from.
-    pub build: Option<(PathBuf, String)>,
-    /// How many GPUs it gets: -1 is all of them.
-    pub gpus: Option<i64>,
-    /// What distinguishes this start of the deployment from the one before.
-    pub start: String,
-    /// The longest that a request may take.
-    pub drain: Duration,
-    /// The time that the server has to end.
-    pub grace: Duration,
-}
-
-impl Blueprint {
-    /// The name of the instance and of its container.
-    #[must_use]
-    pub fn name(&self) -> String {
-        let revision = self.revision.get(..8).unwrap_or(&self.revision);
-        format!("mooring-{}-{}-{}-{revision}", self.endpoint, self.deployment, self.number)
-    }
-
-    fn server(&self) -> Option<&Container> {
-        self.pod.containers.iter().find(|container| container.name == SERVER)
-    }
-}
 
 /// What all instances share.
 #[derive(Clone, Debug)]
@@ -323,278 +280,6 @@ impl Instance {
         folder::read(&self.shared.folder.secrets()).ok().flatten().unwrap_or_default()
     }
 
-    /// The image, then the container, until one runs.
-    async fn start(&self) -> Running {
-        let mut failures = 0;
-        loop {
-            self.pull().await;
-            match self.try_start().await {
-                Ok(running) => return running,
-                Err(NotStarted::Silent(words)) => self.is_silent(&words).await,
-                Err(NotStarted::Refused(step, words)) => {
-                    self.tell(|view, _| view.server.wait(step, &words));
-                    let _ = container::remove(&self.shared.engine, &self.name).await;
-                    failures += 1;
-                    let is_config = step == "CreateContainerConfigError";
-                    sleep(if is_config { RETRY } else { back_off::after(failures) }).await;
-                }
-            }
-        }
-    }
-
-    async fn pull(&self) {
-        let Some(container) = self.blueprint.server() else { return };
-        let image = container.image.clone().unwrap_or_default();
-        let mut failures = 0;
-        loop {
-            // What stands there from an earlier try is no longer so.
-            let found = match &self.blueprint.build {
-                None => image::have(&self.shared.engine, &image).await,
-                Some((context, dockerfile)) => {
-                    let order =
-                        Build { context: context.clone(), dockerfile: dockerfile.clone(), image: image.clone() };
-                    self.built(&order).await
-                }
-            };
-            match found {
-                Ok(()) => return,
-                Err(NoImage::Silent(words)) => self.is_silent(&words).await,
-                Err(NoImage::Refused(step, words)) => {
-                    failures += 1;
-                    let text = format!("Failed to pull image \"{image}\": {words}");
-                    self.tell(|view, now| {
-                        view.server.wait(step, &words);
-                        if step == "ErrImagePull" {
-                            view.note(Topic::FailedPull, Some(SERVER), text, now);
-                        }
-                    });
-                    let wait = back_off::after(failures);
-                    let shown = wait.min(Duration::from_secs(2));
-                    sleep(shown).await;
-                    if step == "ErrImagePull" {
-                        let text = format!("Back-off pulling image \"{image}\": ErrImagePull: {words}");
-                        self.tell(|view, _| view.server.wait("ImagePullBackOff", &text));
-                    }
-                    sleep(wait.saturating_sub(shown)).await;
-                }
-            }
-        }
-    }
-
-    /// The image of this revision, built once for all of its instances.
-    async fn built(&self, order: &Build) -> Result<(), NoImage> {
-        let mark = self.place.volume("image-built");
-        let _alone = self.shared.downloads.alone(&mark).await;
-        let is_built = folder::text(&mark).ok().flatten().as_deref() == Some(self.blueprint.revision.as_str());
-        if is_built && image::have(&self.shared.engine, &order.image).await.is_ok() {
-            return Ok(());
-        }
-        build::build(&self.shared.engine, order).await.map_err(|words| NoImage::Refused(BUILD_FAILED, words))?;
-        if let Err(error) = folder::write_bytes(&mark, self.blueprint.revision.as_bytes(), 0o600) {
-            tracing::warn!(%error, "it is not remembered that the image is built");
-        }
-        Ok(())
-    }
-
-    async fn try_start(&self) -> Result<Running, NotStarted> {
-        let Some(server) = self.blueprint.server() else {
-            return Err(NotStarted::Refused("CreateContainerError", "the pod has no container".to_owned()));
-        };
-        let variables = variable::of(server, &self.name, &self.secrets(), &self.shared.folder)
-            .map_err(|words| NotStarted::Refused("CreateContainerConfigError", words))?;
-        let fetched = |volume: &str| self.needs.as_ref().and_then(|needs| needs.data(volume));
-        let recipe = Recipe {
-            name: &self.name,
-            labels: self.labels(),
-            pod: &self.blueprint.pod,
-            container: server,
-            variables,
-            mounts: mount::of_server(&self.blueprint.pod, server, &self.shared.folder, fetched),
-            gpus: self.blueprint.gpus,
-        };
-        let engine = &self.shared.engine;
-        let not_started = |step: &'static str, error: &bollard::errors::Error| {
-            let words = engine::words(error);
-            if engine::is_answer(error) { NotStarted::Refused(step, words) } else { NotStarted::Silent(words) }
-        };
-        // What a try before this one may have left.
-        container::remove(engine, &self.name).await.map_err(|error| not_started("CreateContainerError", &error))?;
-        container::start(engine, &recipe).await.map_err(|(step, error)| not_started(step, &error))?;
-        let found = container::look(engine, &self.name).await;
-        let found = found.map_err(|error| not_started("RunContainerError", &error))?;
-        let (since, ports, image) = if let Some(Found::Running { since, ports, image }) = found {
-            (since, ports, image)
-        } else {
-            // It has ended already, which is for the watch to find.
-            (Timestamp::now(), HashMap::new(), server.image.clone().unwrap_or_default())
-        };
-        self.runs(since, &ports, &image);
-        Ok(Running { since, ports })
-    }
-
-    fn labels(&self) -> HashMap<String, String> {
-        let label = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-        HashMap::from([
-            label(ENDPOINT, &self.blueprint.endpoint),
-            label(DEPLOYMENT, &self.blueprint.deployment),
-            label(INSTANCE, &self.name),
-            label(REVISION, &self.blueprint.revision),
-            label(FOLDER, &self.shared.folder.path().display().to_string()),
-        ])
-    }
-
-    fn runs(&self, since: Timestamp, ports: &HashMap<u16, SocketAddr>, image: &str) {
-        self.lead.send_replace(ports.clone());
-        self.tell(|view, _| {
-            image.clone_into(&mut view.server.image);
-            view.server.state = State::Running { since };
-            // Nothing else was in its way.
-            if let Some(initializer) = &mut view.initializer
-                && !initializer.is_done()
-            {
-                let (started, finished) = (since, since);
-                let reason = "Completed".to_owned();
-                initializer.end(End { exit_code: 0, reason, message: String::new(), started, finished });
-            }
-        });
-    }
-
-    /// Asks a running container until it ends.
-    async fn watch(&self, container: &Running) -> End {
-        let server = self.blueprint.server();
-        let question = |of: fn(&Container) -> Option<&k8s_openapi::api::core::v1::Probe>| {
-            server.and_then(of).and_then(Question::of)
-        };
-        let (started, has_started) = watch::channel(false);
-        let kill = tokio::select! {
-            end = self.end() => return end,
-            kill = self.startup(container, question(|it| it.startup_probe.as_ref()), &started) => kill,
-            kill = self.liveness(container, question(|it| it.liveness_probe.as_ref()), has_started.clone()) => kill,
-            never = self.readiness(container, question(|it| it.readiness_probe.as_ref()), has_started.clone()) => match never {},
-        };
-        let text = format!("Container {SERVER} failed {kill} probe, will be restarted");
-        self.tell(|view, now| {
-            view.note(Topic::KilledByProbe, Some(SERVER), text, now);
-            view.set_ready(false, now);
-        });
-        container::stop(&self.shared.engine, &self.name, self.blueprint.grace).await;
-        self.end().await
-    }
-
-    /// Resolves when the container has to be ended.
-    async fn startup(
-        &self,
-        container: &Running,
-        question: Option<Question>,
-        started: &watch::Sender<bool>,
-    ) -> &'static str {
-        let begin = || {
-            self.tell(|view, _| view.server.started = true);
-            started.send_replace(true);
-        };
-        let Some(question) = question.filter(|_| !self.show.borrow().server.started) else {
-            begin();
-            return std::future::pending().await;
-        };
-        let mut row = Row::default();
-        let mut next = first(container, &question);
-        loop {
-            sleep_until(next).await;
-            next = Instant::now() + question.period;
-            match self.ask(container, &question, "Startup", &mut row).await {
-                Verdict::Healthy => {
-                    begin();
-                    return std::future::pending().await;
-                }
-                Verdict::Unhealthy => return "startup",
-                Verdict::Open => {}
-            }
-        }
-    }
-
-    /// Resolves when the container has to be ended.
-    async fn liveness(
-        &self,
-        container: &Running,
-        question: Option<Question>,
-        mut started: watch::Receiver<bool>,
-    ) -> &'static str {
-        let Some(question) = question else { return std::future::pending().await };
-        let _ = started.wait_for(|started| *started).await;
-        let mut row = Row::default();
-        let mut next = first(container, &question);
-        loop {
-            sleep_until(next).await;
-            next = Instant::now() + question.period;
-            if self.ask(container, &question, "Liveness", &mut row).await == Verdict::Unhealthy {
-                return "liveness";
-            }
-        }
-    }
-
-    async fn readiness(
-        &self,
-        container: &Running,
-        question: Option<Question>,
-        mut started: watch::Receiver<bool>,
-    ) -> Infallible {
-        let _ = started.wait_for(|started| *started).await;
-        let Some(question) = question else {
-            self.tell(|view, now| view.set_ready(true, now));
-            return std::future::pending().await;
-        };
-        let mut row = Row::default();
-        let mut next = first(container, &question);
-        loop {
-            sleep_until(next).await;
-            next = Instant::now() + question.period;
-            match self.ask(container, &question, "Readiness", &mut row).await {
-                Verdict::Healthy => self.tell(|view, now| view.set_ready(true, now)),
-                Verdict::Unhealthy => self.tell(|view, now| view.set_ready(false, now)),
-                Verdict::Open => {}
-            }
-        }
-    }
-
-    async fn ask(&self, container: &Running, question: &Question, kind: &str, row: &mut Row) -> Verdict {
-        let answer = match container.ports.get(&question.port) {
-            Some(address) => question.ask(*address).await,
-            None => Err(format!("the engine has not published port {}", question.port)),
-        };
-        if let Err(words) = &answer {
-            let text = format!("{kind} probe failed: {words}");
-            self.tell(|view, now| view.note(Topic::Unhealthy, Some(SERVER), text, now));
-        }
-        row.add(answer.is_ok(), question)
-    }
-
-    /// Resolves when the container has ended, however long that takes.
-    async fn end(&self) -> End {
-        let engine = &self.shared.engine;
-        loop {
-            {
-                let mut waits = std::pin::pin!(engine.api.wait_container(&self.name, None::<WaitContainerOptions>));
-                // An exit code other than 0 is an error to the library; what it was is looked up.
-                let _ = waits.next().await;
-            }
-            match container::look(engine, &self.name).await {
-                Ok(Some(Found::Ended(end))) => {
-                    let message = self.message(&end).await;
-                    return End { message, ..end };
-                }
-                // Somebody has taken it away.
-                Ok(None | Some(Found::Made)) => {
-                    let now = Timestamp::now();
-                    let reason = "ContainerStatusUnknown".to_owned();
-                    let message = "the container is no longer there".to_owned();
-                    return End { exit_code: 137, reason, message, started: now, finished: now };
-                }
-                Ok(Some(Found::Running { .. })) => sleep(Duration::from_millis(200)).await,
-                Err(_) => sleep(SILENCE).await,
-            }
-        }
-    }
-
     /// The termination message: the end of the log, unless all was well.
     async fn message(&self, end: &End) -> String {
         if end.exit_code == 0 { String::new() } else { container::tail(&self.shared.engine, &self.name).await }
@@ -619,20 +304,6 @@ impl Instance {
         container::keep_as_previous(&self.shared.engine, &self.name).await;
         self.tell(|view, _| view.server.restarts += 1);
     }
-}
-
-/// Why a container does not run.
-enum NotStarted {
-    /// The kubelet's word for the step, and what was said of it.
-    Refused(&'static str, String),
-    /// The engine could not be asked.
-    Silent(String),
-}
-
-/// When a probe asks first.
-fn first(container: &Running, question: &Question) -> Instant {
-    let passed = Duration::try_from(Timestamp::now().duration_since(container.since)).unwrap_or_default();
-    Instant::now() + question.delay.saturating_sub(passed)
 }
 
 fn back_off_words(wait: Duration, container: &str, instance: &str) -> String {

@@ -1,125 +1,34 @@
 //! What the verbs of the command line do: objects as files, which the agent of each endpoint makes true.
 
+mod check;
+mod deletion;
+mod error;
+mod instances;
+mod key;
+mod process;
+
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
-use serde::{Deserialize, Serialize};
 
-use super::annotation::{DEPLOYMENT, ENDPOINT, FOLDER, INSTANCE, NAMESPACE, RESTARTED_AT};
-use super::development::{self, Development, DevelopmentError};
-use super::engine::{self, Engine, EngineError};
+use super::annotation::{NAMESPACE, RESTARTED_AT};
 use super::folder::{self, EndpointFolder, FolderError};
-use super::instance::view::View;
-use super::instance::{Blueprint, container};
-use super::logs::{self, Extent, Pieces};
 use super::variable::Secrets;
-use super::{agent, evidence, host_path};
 use crate::api::deployment::{OnlineDeployment, OnlineDeploymentStatus};
-use crate::api::endpoint::{AuthMode, KEY_BYTES, OnlineEndpoint, OnlineEndpointStatus};
+use crate::api::endpoint::{OnlineEndpoint, OnlineEndpointStatus};
+use error::not_found;
+use key::fresh_key;
+
+pub use deletion::Deleted;
+pub use error::StoreError;
+pub use key::{Key, Keys};
 
 /// The variable that names the folder of local mode.
 pub const FOLDER_VARIABLE: &str = "MOORING_LOCAL_STATE";
-/// Longest wait for an agent to begin.
-const BEGIN: Duration = Duration::from_secs(20);
-/// Longest wait for an agent to end by itself.
-const END: Duration = Duration::from_secs(15);
-/// Time between two looks.
-const PERIOD: Duration = Duration::from_millis(50);
-/// Lines of the agent's log that an error shows.
-const SHOWN: usize = 10;
-
-/// Why a verb of local mode failed.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// A file can't be used.
-    #[error(transparent)]
-    Folder(#[from] FolderError),
-    /// There is no container engine.
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-    /// It is not known where state belongs.
-    #[error("it is not known where to keep the state; set HOME, XDG_STATE_HOME or {FOLDER_VARIABLE}")]
-    Homeless,
-    /// It can't be developed.
-    #[error(transparent)]
-    Development(#[from] DevelopmentError),
-    /// There is no such object.
-    #[error("there is no local {kind} {name:?}; create it first")]
-    NotFound {
-        /// What it is.
-        kind: &'static str,
-        /// Its name.
-        name: String,
-    },
-    /// The document can't be carried out.
-    #[error("{field}: {why}")]
-    Invalid {
-        /// The field, such as `spec.traffic`.
-        field: &'static str,
-        /// What is wrong, and what to do.
-        why: String,
-    },
-    /// The system has no random bytes.
-    #[error("the system gives no random bytes")]
-    Randomness(#[source] getrandom::Error),
-    /// The agent does not begin.
-    #[error("the local agent of endpoint {endpoint:?} does not begin; its log says:\n{log}")]
-    Agent {
-        /// The endpoint.
-        endpoint: String,
-        /// The end of its log.
-        log: String,
-    },
-    /// This program can't be started again as an agent.
-    #[error("starting the local agent failed")]
-    Start(#[source] std::io::Error),
-}
-
-/// The keys of an endpoint.
-#[derive(Serialize, Deserialize, Clone, PartialEq, Eq)]
-#[serde(rename_all = "camelCase")]
-pub struct Keys {
-    /// The key that callers use.
-    pub primary_key: String,
-    /// The key that callers use while the primary one is rotated.
-    pub secondary_key: String,
-}
-
-impl std::fmt::Debug for Keys {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("Keys")
-    }
-}
-
-/// One of the two keys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Key {
-    /// The first.
-    Primary,
-    /// The second.
-    Secondary,
-}
-
-/// What was removed.
-#[derive(Debug, Default)]
-pub struct Deleted {
-    /// Whether there was anything.
-    pub found: bool,
-    /// Containers that were removed here, beside those that the agent removed itself.
-    pub containers: usize,
-    /// Why containers may be left: the engine does not answer. Deleting again, once it does, removes them.
-    pub engine: Option<EngineError>,
-}
 
 /// Where the state of local mode is.
 #[derive(Clone, Debug)]
@@ -180,7 +89,7 @@ impl Store {
     /// # Errors
     /// When a file can't be read.
     pub fn endpoint(&self, name: &str) -> Result<Option<OnlineEndpoint>, StoreError> {
-        check_name("metadata.name", name)?;
+        check::name("metadata.name", name)?;
         let folder = self.folder(name);
         let Some(mut object) = folder::read::<OnlineEndpoint>(&folder.object())? else { return Ok(None) };
         object.status = folder::read::<OnlineEndpointStatus>(&folder.status())?;
@@ -192,7 +101,7 @@ impl Store {
     /// # Errors
     /// When a file can't be read.
     pub fn deployments(&self, endpoint: &str) -> Result<Vec<OnlineDeployment>, StoreError> {
-        check_name("spec.endpointName", endpoint)?;
+        check::name("spec.endpointName", endpoint)?;
         let names = self.folder(endpoint).deployments()?;
         names.iter().filter_map(|name| self.deployment(endpoint, name).transpose()).collect()
     }
@@ -202,8 +111,8 @@ impl Store {
     /// # Errors
     /// When a file can't be read.
     pub fn deployment(&self, endpoint: &str, name: &str) -> Result<Option<OnlineDeployment>, StoreError> {
-        check_name("spec.endpointName", endpoint)?;
-        check_name("spec.deploymentName", name)?;
+        check::name("spec.endpointName", endpoint)?;
+        check::name("spec.deploymentName", name)?;
         let folder = self.folder(endpoint).deployment(name);
         let Some(mut object) = folder::read::<OnlineDeployment>(&folder.object())? else { return Ok(None) };
         object.status = folder::read::<OnlineDeploymentStatus>(&folder.status())?;
@@ -216,8 +125,8 @@ impl Store {
     /// When the document can't be carried out, or not be written.
     pub fn put_endpoint(&self, object: &OnlineEndpoint) -> Result<OnlineEndpoint, StoreError> {
         let name = object.metadata.name.clone().unwrap_or_default();
-        check_name("metadata.name", &name)?;
-        check_endpoint(object)?;
+        check::name("metadata.name", &name)?;
+        check::endpoint(object)?;
         let folder = self.folder(&name);
         let before = folder::read::<OnlineEndpoint>(&folder.object())?;
         let same = before.as_ref().is_some_and(|before| before.spec == object.spec);
@@ -237,17 +146,17 @@ impl Store {
     pub fn put_deployment(&self, object: &OnlineDeployment) -> Result<OnlineDeployment, StoreError> {
         let endpoint = &object.spec.endpoint_name;
         if self.endpoint(endpoint)?.is_none() {
-            return Err(StoreError::NotFound { kind: "endpoint", name: endpoint.clone() });
+            return Err(not_found("endpoint", endpoint));
         }
         let mut object = object.clone();
         let name = object.deployment_name().to_owned();
-        check_name("spec.deploymentName", &name)?;
+        check::name("spec.deploymentName", &name)?;
         if object.metadata.name.is_none() {
             object.metadata.name = Some(format!("{endpoint}-{}", name.to_ascii_lowercase()));
         }
         // One name in all files, whatever the object's own is.
         object.spec.deployment_name = Some(name.clone());
-        check_deployment(&object)?;
+        check::deployment(&object)?;
         let folder = self.folder(endpoint).deployment(&name);
         let before = folder::read::<OnlineDeployment>(&folder.object())?;
         let same = before.as_ref().is_some_and(|before| before.spec == object.spec);
@@ -262,7 +171,7 @@ impl Store {
     /// # Errors
     /// When it can't be written.
     pub fn put_secret(&self, endpoint: &str, name: &str, data: BTreeMap<String, String>) -> Result<(), StoreError> {
-        check_name("metadata.name", endpoint)?;
+        check::name("metadata.name", endpoint)?;
         let path = self.folder(endpoint).secrets();
         let mut secrets: Secrets = folder::read(&path)?.unwrap_or_default();
         secrets.insert(name.to_owned(), data);
@@ -281,7 +190,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         /// What a container may read as any user.
         const READABLE: u32 = 0o644;
-        check_name("metadata.name", endpoint)?;
+        check::name("metadata.name", endpoint)?;
         let plain = |text: &str| {
             let fits = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '.');
             !text.is_empty() && text.len() <= 253 && !text.starts_with("..") && text != "." && text.chars().all(fits)
@@ -304,279 +213,24 @@ impl Store {
         Ok(())
     }
 
-    /// The keys of an endpoint.
-    ///
-    /// # Errors
-    /// When it does not exist or they can't be read.
-    pub fn keys(&self, endpoint: &str) -> Result<Keys, StoreError> {
-        let object = self.existing(endpoint)?;
-        let folder = self.folder(endpoint);
-        let absent = |name: &str| StoreError::NotFound { kind: "Secret", name: name.to_owned() };
-        if let Some(secret) = &object.spec.keys_secret_name {
-            let secrets: Secrets = folder::read(&folder.secrets())?.unwrap_or_default();
-            let data = secrets.get(secret).ok_or_else(|| absent(secret))?;
-            let key = |name: &str| data.get(name).cloned().ok_or_else(|| absent(secret));
-            return Ok(Keys { primary_key: key("primaryKey")?, secondary_key: key("secondaryKey")? });
-        }
-        folder::read(&folder.keys())?.ok_or_else(|| absent("keys"))
-    }
-
-    /// Makes one of the keys anew; the other one goes on.
-    ///
-    /// # Errors
-    /// When the endpoint does not exist, its keys are the user's own, or they can't be written.
-    pub fn regenerate_key(&self, endpoint: &str, which: Key) -> Result<Keys, StoreError> {
-        let object = self.existing(endpoint)?;
-        if object.spec.keys_secret_name.is_some() {
-            let why = "the keys are your own; change the Secret".to_owned();
-            return Err(StoreError::Invalid { field: "spec.keysSecretName", why });
-        }
-        let mut keys = self.keys(endpoint)?;
-        match which {
-            Key::Primary => keys.primary_key = fresh_key()?,
-            Key::Secondary => keys.secondary_key = fresh_key()?,
-        }
-        folder::write(&self.folder(endpoint).keys(), &keys)?;
-        Ok(keys)
-    }
-
     /// Replaces the instances of a deployment, one after the other: they see code and models as they are now.
     ///
     /// # Errors
     /// When it does not exist or can't be written.
-    pub fn restart(&self, endpoint: &str, name: &str) -> Result<(), StoreError> {
+    pub fn restart(&self, endpoint: &str, name: &str) -> Result<OnlineDeployment, StoreError> {
         let mut object = self.deployment(endpoint, name)?.ok_or_else(|| not_found("deployment", name))?;
         object.status = None;
         let now = Timestamp::now().to_string();
         object.metadata.annotations.get_or_insert_default().insert(RESTARTED_AT.to_owned(), now);
         // As in a cluster, where it is a change of the template.
         object.metadata.generation = object.metadata.generation.map(|generation| generation + 1);
-        Ok(folder::write(&self.folder(endpoint).deployment(name).object(), &object)?)
-    }
-
-    /// Where the gateway of an endpoint listens; `None` when it never has.
-    ///
-    /// # Errors
-    /// When the file can't be read.
-    pub fn gateway_address(&self, endpoint: &str) -> Result<Option<SocketAddr>, StoreError> {
-        check_name("metadata.name", endpoint)?;
-        let port = folder::text(&self.folder(endpoint).port())?.and_then(|text| text.trim().parse().ok());
-        Ok(port.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port))))
-    }
-
-    /// Whether the agent of an endpoint lives.
-    ///
-    /// # Errors
-    /// When the lock can't be looked at.
-    pub fn has_agent(&self, endpoint: &str) -> Result<bool, StoreError> {
-        check_name("metadata.name", endpoint)?;
-        Ok(agent::lives(&self.folder(endpoint))?)
-    }
-
-    /// Sees to it that the agent of an endpoint lives and its gateway listens.
-    ///
-    /// # Errors
-    /// When there is no container engine, the endpoint does not exist, or the agent does not begin.
-    pub async fn ensure_agent(&self, endpoint: &str) -> Result<SocketAddr, StoreError> {
-        self.existing(endpoint)?;
-        Engine::connect().await?;
-        let folder = self.folder(endpoint);
-        if !self.has_agent(endpoint)? {
-            self.start_agent(endpoint, &folder)?;
-        }
-        let since = Instant::now();
-        loop {
-            if let Some(address) = self.gateway_address(endpoint)?
-                && self.has_agent(endpoint)?
-                && tokio::net::TcpStream::connect(address).await.is_ok()
-            {
-                return Ok(address);
-            }
-            if since.elapsed() > BEGIN {
-                let text = folder::text(&folder.agent_log())?.unwrap_or_default();
-                let lines: Vec<&str> = text.lines().collect();
-                let log = lines.get(lines.len().saturating_sub(SHOWN)..).unwrap_or_default().join("\n");
-                return Err(StoreError::Agent { endpoint: endpoint.to_owned(), log });
-            }
-            tokio::time::sleep(PERIOD).await;
-        }
-    }
-
-    fn start_agent(&self, endpoint: &str, folder: &EndpointFolder) -> Result<(), StoreError> {
-        let out = folder::log(&folder.agent_log())?;
-        let err = out.try_clone().map_err(StoreError::Start)?;
-        let child = Command::new(&self.program)
-            .arg(agent::VERB)
-            .arg("--name")
-            .arg(endpoint)
-            .env(FOLDER_VARIABLE, &self.root)
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .stdout(out)
-            .stderr(err)
-            // It outlives the terminal.
-            .process_group(0)
-            .spawn();
-        let mut child = child.map_err(StoreError::Start)?;
-        // Somebody has to take its exit code if it ends before this process.
-        std::thread::spawn(move || child.wait());
-        Ok(())
-    }
-
-    /// Deletes an endpoint with its deployments, whatever of it is left.
-    ///
-    /// # Errors
-    /// When a file can't be removed.
-    pub async fn delete_endpoint(&self, name: &str) -> Result<Deleted, StoreError> {
-        check_name("metadata.name", name)?;
-        let folder = self.folder(name);
-        let found = folder.path().exists();
-        // What the agent ends by.
-        folder::remove(&folder.object())?;
-        self.wait_for_agent(name).await?;
-        let mut deleted = self.remove_containers(&folder, &[(ENDPOINT, name)]).await;
-        folder::remove(folder.path())?;
-        deleted.found = found || deleted.containers > 0;
-        Ok(deleted)
-    }
-
-    /// Deletes a deployment, whatever of it is left. Its traffic goes to the others.
-    ///
-    /// # Errors
-    /// When a file can't be removed.
-    pub async fn delete_deployment(&self, endpoint: &str, name: &str) -> Result<Deleted, StoreError> {
-        check_name("spec.endpointName", endpoint)?;
-        check_name("spec.deploymentName", name)?;
-        let folder = self.folder(endpoint);
-        let place = folder.deployment(name);
-        let found = place.path().exists();
-        for path in [place.object(), place.status(), place.workload()] {
-            folder::remove(&path)?;
-        }
-        let since = Instant::now();
-        // An agent takes the instances out of the table first.
-        while place.path().exists() && self.has_agent(endpoint)? && since.elapsed() < END {
-            tokio::time::sleep(PERIOD).await;
-        }
-        let name = name.to_ascii_lowercase();
-        let mut deleted = self.remove_containers(&folder, &[(ENDPOINT, endpoint), (DEPLOYMENT, &name)]).await;
-        folder::remove(place.path())?;
-        deleted.found = found || deleted.containers > 0;
-        Ok(deleted)
-    }
-
-    async fn wait_for_agent(&self, endpoint: &str) -> Result<(), StoreError> {
-        let folder = self.folder(endpoint);
-        let since = Instant::now();
-        while folder.path().exists() && self.has_agent(endpoint)? {
-            if since.elapsed() > END {
-                agent::end(&folder);
-                return Ok(());
-            }
-            tokio::time::sleep(PERIOD).await;
-        }
-        Ok(())
-    }
-
-    async fn remove_containers(&self, folder: &EndpointFolder, labels: &[(&str, &str)]) -> Deleted {
-        let engine = match Engine::connect().await {
-            Ok(engine) => engine,
-            Err(error) => return Deleted { engine: Some(error), ..Deleted::default() },
-        };
-        let path = folder.path().display().to_string();
-        let labels: Vec<(&str, &str)> = labels.iter().copied().chain([(FOLDER, path.as_str())]).collect();
-        let mut containers = 0;
-        for (name, _) in container::labelled(&engine, &labels, INSTANCE).await.unwrap_or_default() {
-            match container::remove(&engine, &name).await {
-                Ok(()) => containers += 1,
-                Err(error) => tracing::warn!(container = name, "removing it failed: {}", engine::words(&error)),
-            }
-        }
-        Deleted { containers, ..Deleted::default() }
-    }
-
-    /// The names of the instances of a deployment, the oldest first.
-    ///
-    /// # Errors
-    /// When the folder can't be read.
-    pub fn instances(&self, endpoint: &str, name: &str) -> Result<Vec<String>, StoreError> {
-        Ok(self.views(endpoint, name)?.into_iter().map(|view| view.name).collect())
-    }
-
-    /// What is known of the instances of a deployment, the oldest first.
-    ///
-    /// # Errors
-    /// When a name can't be one.
-    pub fn views(&self, endpoint: &str, name: &str) -> Result<Vec<View>, StoreError> {
-        check_name("spec.endpointName", endpoint)?;
-        check_name("spec.deploymentName", name)?;
-        let mut views = agent::views(&self.folder(endpoint).deployment(name));
-        views.sort_by_key(|view| view.created);
-        Ok(views)
-    }
-
-    /// The instances of a deployment as pods, the oldest first.
-    ///
-    /// # Errors
-    /// When a name can't be one.
-    pub fn pods(&self, endpoint: &str, name: &str) -> Result<Vec<Pod>, StoreError> {
-        Ok(self.views(endpoint, name)?.iter().map(|view| Arc::unwrap_or_clone(evidence::pod(view))).collect())
-    }
-
-    /// Writes the development container of a deployment, from its newest instance.
-    ///
-    /// # Errors
-    /// When there is nothing to debug, or it can't be written.
-    pub fn develop(&self, endpoint: &str, name: &str) -> Result<Development, StoreError> {
-        let folder = self.folder(endpoint);
-        let place = folder.deployment(name);
-        let newest = self.views(endpoint, name)?.pop();
-        let blueprint = newest.map(|view| folder::read_json::<Blueprint>(&place.blueprint(&view.name))).transpose()?;
-        let blueprint = blueprint.flatten().ok_or_else(|| DevelopmentError::NoInstance(name.to_owned()))?;
-        Ok(development::write(&folder, &place, &blueprint)?)
-    }
-
-    /// Whether anything of an endpoint is left: files or containers.
-    ///
-    /// # Errors
-    /// When the name can't be one.
-    pub async fn has_traces(&self, name: &str) -> Result<bool, StoreError> {
-        check_name("metadata.name", name)?;
-        let folder = self.folder(name);
-        if folder.path().exists() {
-            return Ok(true);
-        }
-        let Ok(engine) = Engine::connect().await else { return Ok(false) };
-        let path = folder.path().display().to_string();
-        let found = container::labelled(&engine, &[(ENDPOINT, name), (FOLDER, &path)], INSTANCE).await;
-        Ok(found.is_ok_and(|found| !found.is_empty()))
-    }
-
-    /// The log of the inference server of an instance.
-    ///
-    /// # Errors
-    /// When there is no container engine.
-    pub async fn server_log(&self, instance: &str, extent: Extent) -> Result<Pieces, StoreError> {
-        Ok(logs::of_server(&Engine::connect().await?, instance, extent))
-    }
-
-    /// The log of the storage initializer of a deployment.
-    ///
-    /// # Errors
-    /// When a name can't be one.
-    pub fn initializer_log(&self, endpoint: &str, name: &str, extent: Extent) -> Result<Pieces, StoreError> {
-        check_name("spec.endpointName", endpoint)?;
-        check_name("spec.deploymentName", name)?;
-        Ok(logs::of_file(self.folder(endpoint).deployment(name).initializer_log(), extent))
+        folder::write(&self.folder(endpoint).deployment(name).object(), &object)?;
+        Ok(object)
     }
 
     fn existing(&self, endpoint: &str) -> Result<OnlineEndpoint, StoreError> {
         self.endpoint(endpoint)?.ok_or_else(|| not_found("endpoint", endpoint))
     }
-}
-
-fn not_found(kind: &'static str, name: &str) -> StoreError {
-    StoreError::NotFound { kind, name: name.to_owned() }
 }
 
 /// The metadata that the API server would give.
@@ -608,78 +262,12 @@ fn whole_seconds() -> Time {
     Time(Timestamp::from_second(now.as_second()).unwrap_or(now))
 }
 
-fn fresh_key() -> Result<String, StoreError> {
-    let mut bytes = [0; KEY_BYTES];
-    getrandom::fill(&mut bytes).map_err(StoreError::Randomness)?;
-    Ok(URL_SAFE_NO_PAD.encode(bytes))
-}
-
 fn open_to_all(folder: &Path) -> Result<(), StoreError> {
     use std::os::unix::fs::PermissionsExt;
     // Seen from within a container as any user; the folder above lets nobody else in.
     let opened = std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755));
     let path = folder.to_owned();
     Ok(opened.map_err(|source| FolderError::Disk { act: "opening", path, source })?)
-}
-
-/// Names become folders and parts of containers' names.
-fn check_name(field: &'static str, name: &str) -> Result<(), StoreError> {
-    let fits = |letter: char| letter.is_ascii_alphanumeric() || letter == '-';
-    let starts = name.starts_with(|letter: char| letter.is_ascii_alphabetic());
-    if (3..=32).contains(&name.len()) && starts && !name.ends_with('-') && name.chars().all(fits) {
-        return Ok(());
-    }
-    let why = format!(
-        "{name:?} must be 3 to 32 letters, digits and '-', starting with a letter and ending with a letter or digit"
-    );
-    Err(StoreError::Invalid { field, why })
-}
-
-/// What the schema's rules say in a cluster and matters here.
-fn check_endpoint(object: &OnlineEndpoint) -> Result<(), StoreError> {
-    let invalid = |field, why: &str| Err(StoreError::Invalid { field, why: why.to_owned() });
-    let spec = &object.spec;
-    let sum: i64 = spec.traffic.values().map(|percent| i64::from(percent.0)).sum();
-    if !matches!(sum, 0 | 100) || spec.traffic.values().any(|percent| !(0..=100).contains(&percent.0)) {
-        return invalid("spec.traffic", "the percentages must sum to 100, or to 0 to switch traffic off");
-    }
-    if spec.mirror_traffic.len() > 1 || spec.mirror_traffic.values().any(|percent| !(0..=50).contains(&percent.0)) {
-        return invalid("spec.mirrorTraffic", "at most 50 percent can be mirrored, to one deployment");
-    }
-    if spec.auth_mode == AuthMode::AmlToken {
-        return invalid("spec.authMode", "AMLToken needs a cluster that gives tokens; use Key");
-    }
-    Ok(())
-}
-
-/// The same of a deployment.
-fn check_deployment(object: &OnlineDeployment) -> Result<(), StoreError> {
-    let spec = &object.spec;
-    let invalid = |field, why: &str| Err(StoreError::Invalid { field, why: why.to_owned() });
-    if !(0..=50).contains(&spec.instance_count) {
-        return invalid("spec.instanceCount", "must be 0 to 50");
-    }
-    if spec.rollout.max_surge <= 0 && spec.rollout.max_unavailable <= 0 {
-        return invalid("spec.rollout", "maxSurge and maxUnavailable must not both be 0");
-    }
-    let unpacks = "unpack goes with a uri that is downloaded; a path of this machine is mounted as it is";
-    if spec.model.as_ref().is_some_and(|model| model.unpack && host_path::path(&model.uri).is_some()) {
-        return invalid("spec.model.unpack", unpacks);
-    }
-    if let Some(code) = &spec.code_configuration {
-        let source = &code.code;
-        if source.uri.is_some() == source.config_map_name.is_some() {
-            return invalid("spec.codeConfiguration.code", "needs either uri or configMapName");
-        }
-        if source.unpack && source.uri.as_deref().and_then(host_path::path).is_some() {
-            return invalid("spec.codeConfiguration.code.unpack", unpacks);
-        }
-        let script = &code.scoring_script;
-        if script.starts_with('/') || script.split('/').any(|part| part == "..") {
-            return invalid("spec.codeConfiguration.scoringScript", "must be relative and must not hold '..'");
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -202,8 +202,9 @@ async fn a_fault_has_one_name_on_this_machine_and_in_the_cluster() {
     let mut cases = images(&refused.image(), &broken.image());
     cases.extend(artifacts(&store, closed.local_addr().unwrap()));
     cases.extend(starts_and_crashes());
+    let (there, here) = (Where::Cluster(&place), Where::Local(state));
     let outcomes = stream::iter(&cases).map(async |case| {
-        let (cluster, local) = tokio::join!(Where::Cluster(&place).outcome(case), Where::Local(state).outcome(case));
+        let (cluster, local) = tokio::join!(there.outcome(case), here.outcome(case));
         (case, cluster, local)
     });
     let rows: Vec<_> = outcomes.buffered(SIDE_BY_SIDE).collect().await;

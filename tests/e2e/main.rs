@@ -10,6 +10,7 @@ mod benign;
 mod callers;
 mod download;
 mod faults;
+mod local;
 mod outage;
 mod redaction;
 mod rollout;

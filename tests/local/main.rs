@@ -7,3 +7,12 @@ mod faults;
 mod gateway;
 mod life;
 mod support;
+mod verbs;
+
+// The command line, run as its own tests run it.
+#[path = "../support/place.rs"]
+#[expect(dead_code, reason = "a cluster is not spoken to")]
+mod place;
+#[path = "../cli/program.rs"]
+#[expect(dead_code, reason = "a cluster is not spoken to")]
+mod program;

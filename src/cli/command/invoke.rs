@@ -49,7 +49,11 @@ pub(super) async fn invoke(target: &Target, arguments: Invoke) -> Result<(), Cli
         tell!("{to}: connected after {opened} ms, answered after {answered} ms, ended after {ended} ms");
     }
     whole?;
-    if head.status == StatusCode::OK { Ok(()) } else { Err(refused(&arguments.name, &credential.check, &head)) }
+    if head.status == StatusCode::OK {
+        Ok(())
+    } else {
+        Err(refused(&arguments.name, &credential.check, &target.arguments(), &head))
+    }
 }
 
 /// What a request is signed with.
@@ -73,7 +77,10 @@ async fn credential(target: &Target, arguments: &Invoke) -> Result<Credential, C
     }
     let found = credentials::of(target, name, &arguments.caller, credentials::ONE_REQUEST).await?;
     let check = match found.account() {
-        None => format!("check that this is its gateway, and its keys: `mooring endpoint show -n {name}`"),
+        None => format!(
+            "check that this is its gateway, and its keys: `mooring endpoint show {} -n {name}`",
+            target.arguments()
+        ),
         Some(account) => format!(
             "check that this is its gateway, and that the account may score: `kubectl auth can-i score \
              onlineendpoints.mooring.dev/{name} --namespace {} --as {}`",
@@ -154,20 +161,22 @@ fn phrase(head: &Parts) -> String {
     own.map_or_else(usual, |phrase| String::from_utf8_lossy(phrase.as_bytes()).into_owned())
 }
 
-fn refused(endpoint: &str, credential: &str, head: &Parts) -> CliError {
+fn refused(endpoint: &str, credential: &str, place: &str, head: &Parts) -> CliError {
     let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
     let phrase = phrase(head);
     let next_step = match head.status.as_u16() {
         401 => credential.to_owned(),
-        404 => format!("look at its traffic and deployments: `mooring endpoint show -n {endpoint}`"),
+        404 => format!("look at its traffic and deployments: `mooring endpoint show {place} -n {endpoint}`"),
         408 => "make the model faster, or raise requestSettings.requestTimeoutMs of the deployment".to_owned(),
         413 => "send less, or raise limits.maxRequestBytes of the endpoint".to_owned(),
         424 if phrase.starts_with("Response Payload") => {
             "let the model answer less, or raise limits.maxResponseBytes of the endpoint".to_owned()
         }
         424 => match header(DEPLOYMENT) {
-            Some(name) => format!("read the model's log: `mooring deployment get-logs -e {endpoint} -n {name}`"),
-            None => format!("look at its deployments: `mooring deployment list -e {endpoint}`"),
+            Some(name) => {
+                format!("read the model's log: `mooring deployment get-logs {place} -e {endpoint} -n {name}`")
+            }
+            None => format!("look at its deployments: `mooring deployment list {place} -e {endpoint}`"),
         },
         429 => "try again later, or add instances to the deployment".to_owned(),
         _ => "read the answer".to_owned(),

@@ -298,7 +298,8 @@ fn waits_for_before_its_start(instance: &Pod, container: Container) -> Option<St
     };
     let waiting = status.state.as_ref()?.waiting.as_ref().filter(|_| !has_ended(Some(status)))?;
     let reason = waiting.reason.as_deref().unwrap_or("waiting");
-    let message = waiting.message.as_deref().map(|message| format!(": {}", one_line(message))).unwrap_or_default();
+    let message = waiting.message.as_deref().filter(|message| !message.is_empty());
+    let message = message.map(|message| format!(": {}", one_line(message))).unwrap_or_default();
     Some(format!("container {} is at {reason}{message}", container.as_str()))
 }
 

@@ -30,10 +30,7 @@ pub(super) async fn restart(target: &Target, asked: &Restart) -> Result<(), CliE
     let connection = match target {
         Target::Cluster(connection) => connection,
         Target::Local(machine) => {
-            machine.store.restart(&object.spec.endpoint_name, object.deployment_name())?;
-            machine.store.ensure_agent(&object.spec.endpoint_name).await?;
-            let object = target.deployment(Some(&object.spec.endpoint_name), object.deployment_name()).await?;
-            say!("deployment {:?}: every instance is replaced by a new one", object.deployment_name());
+            let object = machine.restart(&object).await?;
             return ended_deployment(target, object, asked.ending).await;
         }
     };

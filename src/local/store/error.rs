@@ -1,0 +1,58 @@
+//! Why a verb of local mode fails.
+
+use super::FOLDER_VARIABLE;
+use crate::local::development::DevelopmentError;
+use crate::local::engine::EngineError;
+use crate::local::folder::FolderError;
+
+/// Why a verb of local mode failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A file can't be used.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// There is no container engine.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// It is not known where state belongs.
+    #[error("it is not known where to keep the state; set HOME, XDG_STATE_HOME or {FOLDER_VARIABLE}")]
+    Homeless,
+    /// It can't be developed.
+    #[error(transparent)]
+    Development(#[from] DevelopmentError),
+    /// There is no such object.
+    #[error("there is no local {kind} {name:?}; create it first")]
+    NotFound {
+        /// What it is.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// The document can't be carried out.
+    #[error("{field}: {why}")]
+    Invalid {
+        /// The field, such as `spec.traffic`.
+        field: &'static str,
+        /// What is wrong, and what to do.
+        why: String,
+    },
+    /// The system has no random bytes.
+    #[error("the system gives no random bytes")]
+    Randomness(#[source] getrandom::Error),
+    /// The agent does not begin.
+    #[error("the local agent of endpoint {endpoint:?} does not begin; its log says:\n{log}")]
+    Agent {
+        /// The endpoint.
+        endpoint: String,
+        /// The end of its log.
+        log: String,
+    },
+    /// This program can't be started again as an agent.
+    #[error("starting the local agent failed")]
+    Start(#[source] std::io::Error),
+}
+
+/// There is nothing of this name.
+pub(super) fn not_found(kind: &'static str, name: &str) -> StoreError {
+    StoreError::NotFound { kind, name: name.to_owned() }
+}
