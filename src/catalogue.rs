@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod page;
+pub mod troubleshooting;
 
 use serde::{Deserialize, Serialize};
 

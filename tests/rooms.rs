@@ -48,7 +48,8 @@ const WALLS: [Room; 10] = [
     Room {
         name: "cli",
         may_use: &["local", "fetch", "plan", "api", "catalogue", "process"],
-        never: &["kube_runtime::"],
+        // What is told goes through `cli::talk`, which knows what the program was called as.
+        never: &["kube_runtime::", "eprintln!", "eprint!"],
     },
 ];
 

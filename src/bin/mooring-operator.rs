@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand, ValueEnum};
-use mooring_operator::catalogue::page;
+use mooring_operator::catalogue::{page, troubleshooting};
 use mooring_operator::operator::lease::Candidacy;
 use mooring_operator::operator::place::Place;
 use mooring_operator::operator::{admission, crds, run, webhook_arguments};
@@ -22,7 +22,8 @@ use tokio::net::TcpListener;
   mooring-operator run --fetch-image registry/mooring/fetch:0.1.0 --gateway-host mooring-gateway.mooring-system.svc.cluster.local
   mooring-operator crds | kubectl apply -f -
   mooring-operator crds --write crds
-  mooring-operator catalogue --markdown"
+  mooring-operator catalogue --markdown
+  mooring-operator catalogue --troubleshooting"
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -44,6 +45,9 @@ enum Command {
         /// As a page in Markdown.
         #[arg(long, conflicts_with = "json")]
         markdown: bool,
+        /// As the page that leads from a failure to its cause, in Markdown.
+        #[arg(long, conflicts_with_all = ["markdown", "json"])]
+        troubleshooting: bool,
         /// As JSON, which is the default.
         #[arg(long)]
         json: bool,
@@ -115,6 +119,10 @@ fn main() -> anyhow::Result<()> {
         }
         Command::Catalogue { markdown: true, .. } => {
             print!("{}", page::markdown());
+            Ok(())
+        }
+        Command::Catalogue { troubleshooting: true, .. } => {
+            print!("{}", troubleshooting::markdown());
             Ok(())
         }
         Command::Catalogue { .. } => {

@@ -7,6 +7,8 @@ pub mod deployment;
 pub mod doctor;
 pub mod endpoint;
 pub mod output;
+pub mod talk;
+pub mod workspace;
 
 use std::num::NonZeroU64;
 use std::path::PathBuf;
@@ -19,6 +21,8 @@ use convert::Convert;
 use deployment::Deployment;
 use doctor::Doctor;
 use endpoint::Endpoint;
+use talk::Talk;
+use workspace::Workspace;
 
 /// Managed online endpoints, from the terminal.
 #[derive(Debug, Parser)]
@@ -44,6 +48,12 @@ pub struct Arguments {
     /// What to reach the cluster with.
     #[command(flatten)]
     pub cluster: Cluster,
+    /// How much is told.
+    #[command(flatten)]
+    pub talk: Talk,
+    /// What scripts for az ml say besides.
+    #[command(flatten)]
+    pub workspace: Workspace,
     /// The verb.
     #[command(subcommand)]
     pub command: Command,
@@ -126,6 +136,15 @@ pub enum Command {
     Completion {
         /// The shell.
         shell: clap_complete::Shell,
+    },
+    /// Write a manual page for each command.
+    #[command(after_help = "Examples:
+  mooring man --directory /usr/local/share/man/man1
+  mooring man --directory . && man ./mooring-endpoint-invoke.1")]
+    Man {
+        /// Where the pages go; made when it is not there.
+        #[arg(long, value_name = "DIRECTORY")]
+        directory: PathBuf,
     },
     /// Print the version of this program.
     #[command(after_help = "Example:\n  mooring version")]

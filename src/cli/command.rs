@@ -17,16 +17,15 @@ mod rollout;
 mod traffic;
 mod update;
 
-use clap::CommandFactory;
-
 use super::arguments::catalogue::{InstanceTypes, Quotas};
 use super::arguments::change::Ending;
 use super::arguments::deployment::{Deployment, DeploymentName, Rollout};
 use super::arguments::endpoint::Endpoint;
 use super::arguments::{Arguments, Command};
 use super::table::Listed;
+use super::talk::say;
 use super::target::Target;
-use super::{CliError, follow, print};
+use super::{CliError, follow, man, print, talk};
 use crate::api::artifact::ArtifactKind;
 use crate::api::deployment::OnlineDeployment;
 use crate::api::endpoint::OnlineEndpoint;
@@ -37,12 +36,22 @@ use crate::api::endpoint::OnlineEndpoint;
 /// [`CliError`], with the exit code that belongs to it.
 pub async fn run(arguments: Arguments) -> Result<(), CliError> {
     let cluster = &arguments.cluster;
+    if let Some(note) = arguments.workspace.note() {
+        say!("note: {note}");
+    }
     match arguments.command {
         Command::Completion { shell } => {
             // Into memory first: clap panics when it can't write.
             let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Arguments::command(), "mooring", &mut script);
+            let mut grammar = talk::called().grammar();
+            let name = grammar.get_name().to_owned();
+            clap_complete::generate(shell, &mut grammar, name, &mut script);
             print::bytes(&script)
+        }
+        Command::Man { directory } => {
+            let count = man::write(talk::called().grammar(), &directory)?;
+            say!("{count} pages are in {}", directory.display());
+            Ok(())
         }
         Command::Version => print::text(concat!("mooring ", env!("CARGO_PKG_VERSION"), "\n")),
         Command::LocalAgent { name } => local::agent(&name).await,
@@ -54,7 +63,8 @@ pub async fn run(arguments: Arguments) -> Result<(), CliError> {
             Target::Local(machine) => doctor::of_machine(&machine, &asked).await,
         },
         Command::Endpoint(verb) => endpoint(&Target::of(cluster).await?, verb).await,
-        Command::Deployment(verb) => deployment(&Target::of(cluster).await?, verb).await,
+        // On the heap: it is the largest by far.
+        Command::Deployment(verb) => Box::pin(deployment(&Target::of(cluster).await?, verb)).await,
         Command::Model(verb) => artifact::run(&Target::of(cluster).await?, ArtifactKind::Model, &verb).await,
         Command::Code(verb) => artifact::run(&Target::of(cluster).await?, ArtifactKind::Code, &verb).await,
         Command::InstanceType(InstanceTypes::List(list)) => {
@@ -74,7 +84,10 @@ async fn endpoint(target: &Target, verb: Endpoint) -> Result<(), CliError> {
         Endpoint::Delete(asked) => delete::endpoint(target, &asked).await,
         Endpoint::List(list) => print::objects(list.output, target.endpoints().await?),
         Endpoint::Show(show) => print::object(show.output, target.endpoint(&show.name).await?),
-        Endpoint::GetCredentials(get) => print::document(get.output, &credentials::of(target, &get.name).await?),
+        Endpoint::GetCredentials(get) => {
+            let found = credentials::of(target, &get.name, &get.caller, credentials::AN_HOUR).await?;
+            print::document(get.output, &found)
+        }
         Endpoint::RegenerateKeys(asked) => regenerate::keys(target, &asked).await,
         Endpoint::GetLogs(asked) => {
             let deployment = DeploymentName { name: asked.deployment, endpoint_name: Some(asked.name) };

@@ -1,7 +1,7 @@
 //! The way to the cluster.
 
 use std::fmt::Debug;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::header::{HeaderValue, USER_AGENT};
 use k8s_openapi::NamespaceResourceScope;
@@ -44,6 +44,7 @@ pub(super) async fn connect(cluster: &Cluster) -> Result<Connection, CliError> {
     config.connect_timeout = None;
     config.headers.push((USER_AGENT, HeaderValue::from_static(build::CLI)));
     let namespace = cluster.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+    tracing::debug!(server = %config.cluster_url, %namespace, "the cluster");
     let client = Client::try_from(config).map_err(|error| unusable(cluster, error.into()))?;
     let patience = cluster.timeout.map(|seconds| Duration::from_secs(seconds.get()));
     Ok(Connection { client, context: context(cluster), namespace, patience })
@@ -107,7 +108,10 @@ impl Connection {
         answer: impl Future<Output = kube::Result<T>>,
     ) -> Result<T, CliError> {
         let act = act.into();
-        match within(self.patience.unwrap_or(PATIENCE), act.clone(), answer).await? {
+        let begun = Instant::now();
+        let answer = within(self.patience.unwrap_or(PATIENCE), act.clone(), answer).await?;
+        tracing::info!("{act} took {} ms", begun.elapsed().as_millis());
+        match answer {
             Ok(answer) => Ok(answer),
             Err(kube::Error::Api(source)) => Err(CliError::Denied { act, source }),
             Err(source) => Err(CliError::NoAnswer { act, source: Box::new(source) }),

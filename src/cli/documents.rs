@@ -14,6 +14,7 @@ use super::dockerfile::{self, Written};
 use super::error::CliError;
 use super::parcel::Parcel;
 use super::store::Store;
+use super::talk::say;
 use super::upload::{Packing, Upload};
 use super::{code_map, field, input, on_machine, schema};
 use crate::api::artifact::ArtifactKind;
@@ -204,7 +205,7 @@ impl Documents {
             }
         }
         for note in &converted.notes {
-            eprintln!("note: {note}");
+            say!("note: {note}");
         }
         for manifest in converted.endpoints {
             self.add(manifest.value().clone(), folder, given)?;

@@ -151,6 +151,25 @@ pub enum CliError {
         /// Why not.
         why: String,
     },
+    /// Nobody has a token that the endpoint would take.
+    #[error(
+        "endpoint {endpoint:?} wants a token for {audience}, which is made for service accounts, and {user:?} is none; name one that \
+         may score with --service-account NAMESPACE:NAME"
+    )]
+    NoToken {
+        /// Name of the endpoint.
+        endpoint: String,
+        /// Who is calling.
+        user: String,
+        /// The audience that the token must have.
+        audience: String,
+    },
+    /// The API server has answered without what was asked for.
+    #[error("{act} failed: the API server's answer holds none; try again")]
+    NoAnswerInIt {
+        /// What was asked.
+        act: String,
+    },
     /// No gateway runs.
     #[error("no ready gateway was found in {0}; install the chart, wait for its pods, or name an address with --url")]
     NoGateway(String),
@@ -214,6 +233,16 @@ pub enum CliError {
         advice: String,
         /// Why not.
         source: Cause,
+    },
+    /// The manual pages could not be written.
+    #[error(
+        "writing the manual pages into {directory} failed; name a directory that you may write to with --directory"
+    )]
+    WritePage {
+        /// The directory.
+        directory: String,
+        /// What the system said.
+        source: std::io::Error,
     },
     /// The output could not be written.
     #[error("writing the output failed")]

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::one_line;
+use super::talk::{self, say};
 use crate::api::deployment::{DeploymentError, Download, OnlineDeployment, Phase, Phases};
 use crate::api::size::size;
 
@@ -32,7 +33,7 @@ struct Live {
 
 impl Face {
     pub(super) fn new() -> Self {
-        let live = std::io::stderr().is_terminal().then(Live::new);
+        let live = (std::io::stderr().is_terminal() && talk::is_welcome()).then(Live::new);
         Self { begun: Instant::now(), live, last: String::new() }
     }
 
@@ -58,7 +59,7 @@ impl Face {
         line.extend(trouble);
         let line = line.join(", ");
         if line != self.last {
-            eprintln!("{elapsed:>4}s  {name}: {line}");
+            say!("{elapsed:>4}s  {name}: {line}");
             self.last = line;
         }
     }
@@ -68,7 +69,7 @@ impl Face {
         match &self.live {
             Some(live) => live.sum.set_message(words.to_owned()),
             None if words != self.last => {
-                eprintln!("{:>4}s  {words}", self.begun.elapsed().as_secs());
+                say!("{:>4}s  {words}", self.begun.elapsed().as_secs());
                 words.clone_into(&mut self.last);
             }
             None => {}

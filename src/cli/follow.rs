@@ -18,6 +18,7 @@ use super::error::CliError;
 use super::face::Face;
 use super::machine::Machine;
 use super::one_line;
+use super::talk::{say, tell};
 use super::target::Target;
 use crate::api::condition;
 use crate::api::deployment::{DeploymentError, DeploymentState, OnlineDeployment};
@@ -237,7 +238,7 @@ async fn follow_deployment(
         return Err(failed(target, &seen));
     }
     let ready = seen.status.as_ref().and_then(|status| status.ready.clone()).unwrap_or_default();
-    eprintln!("deployment {name:?} of endpoint {endpoint:?} serves as asked, with {ready} instances");
+    say!("deployment {name:?} of endpoint {endpoint:?} serves as asked, with {ready} instances");
     Ok(seen)
 }
 
@@ -248,12 +249,12 @@ fn failed(target: &Target, seen: &OnlineDeployment) -> CliError {
     let status = seen.status.clone().unwrap_or_default();
     let Some(error) = status.error else {
         let ready = status.conditions.iter().find(|one| one.type_ == condition::READY);
-        eprintln!("{}", ready.map(|one| one_line(&one.message)).unwrap_or_default());
+        tell!("{}", ready.map(|one| one_line(&one.message)).unwrap_or_default());
         return failed(String::new());
     };
-    eprint!("{}", words(&error));
+    tell!("{}", words(&error).trim_end());
     let container = error.container.as_deref().map(|container| format!(" -c {container}")).unwrap_or_default();
-    eprintln!("more: `mooring deployment get-logs {} -e {endpoint} -n {name}{container}`", target.arguments());
+    tell!("more: `mooring deployment get-logs {} -e {endpoint} -n {name}{container}`", target.arguments());
     failed(format!(" with {} {}", error.code.as_str(), error.reason))
 }
 
@@ -304,7 +305,7 @@ pub(super) async fn endpoint(target: &Target, object: &OnlineEndpoint) -> Result
     face.end();
     if let Ok(ready) = &end {
         let uri = ready.status.as_ref().and_then(|status| status.scoring_uri.clone()).unwrap_or_default();
-        eprintln!("endpoint {name:?} is ready: {uri}");
+        say!("endpoint {name:?} is ready: {uri}");
     }
     end
 }
@@ -327,7 +328,7 @@ where
     let end = patiently(connection.patience, ENDPOINT_SECONDS, &what, &come_back, work.boxed_local()).await;
     face.end();
     if end.is_ok() {
-        eprintln!("{kind} {name:?} is deleted");
+        say!("{kind} {name:?} is deleted");
     }
     end
 }

@@ -10,6 +10,7 @@ use kube::ResourceExt;
 use super::CliError;
 use super::arguments::deployment::{Container, Logs};
 use super::documents::Documents;
+use super::talk::say;
 use crate::api::deployment::OnlineDeployment;
 use crate::api::endpoint::OnlineEndpoint;
 use crate::api::label;
@@ -62,7 +63,7 @@ impl Machine {
     /// An endpoint whose agent was ended, as by a restart of the machine, shows what was.
     fn tell_when_asleep(&self, endpoint: &str) -> Result<(), CliError> {
         if self.store.endpoint(endpoint)?.is_some() && !self.store.has_agent(endpoint)? {
-            eprintln!(
+            say!(
                 "nothing of endpoint {endpoint:?} runs, and its status is that of before; `mooring endpoint invoke --local` \
                  and `mooring deployment rollout status --local` start it again"
             );
@@ -89,7 +90,7 @@ impl Machine {
         let (endpoint, name) = (&found.spec.endpoint_name, found.deployment_name());
         let object = self.store.restart(endpoint, name)?;
         self.store.ensure_agent(endpoint).await?;
-        eprintln!("deployment {name:?}: every instance is replaced by a new one");
+        say!("deployment {name:?}: every instance is replaced by a new one");
         Ok(object)
     }
 

@@ -94,6 +94,6 @@ fn lines<K: Listed + ResourceExt>(output: Output, objects: &[K]) -> String {
 }
 
 /// Takes out who wrote which field: nobody reads it.
-fn tidy<K: Resource>(object: &mut K) {
+pub(super) fn tidy<K: Resource>(object: &mut K) {
     object.meta_mut().managed_fields = None;
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::Cause;
 use super::store::{self, Store};
+use super::talk::say;
 use crate::fetch::settings::environment;
 
 /// What the file begins with.
@@ -42,7 +43,7 @@ impl Chosen {
             (None, Some(context), Some(file)) => recall(&file, context).unwrap_or_else(|error| {
                 // Who needs a store is then asked for one.
                 let file = file.display();
-                eprintln!("{file} can't be used, so that no store is remembered; correct or remove it: {error}");
+                say!("{file} can't be used, so that no store is remembered; correct or remove it: {error}");
                 None
             }),
             _ => None,
@@ -53,7 +54,7 @@ impl Chosen {
     /// Says which store it is when nobody has named it today.
     pub(super) fn tell(&self) {
         if let (Some(store), false, Some(context)) = (&self.store, self.is_given, &self.context) {
-            eprintln!(
+            say!(
                 "the store {store} is used, as --artifact-store said before for context {context:?}; name another one with it"
             );
         }
@@ -65,9 +66,9 @@ impl Chosen {
             return;
         };
         match keep(&file, context, store) {
-            Ok(true) => eprintln!("the store {store} is remembered for context {context:?}, in {}", file.display()),
+            Ok(true) => say!("the store {store} is remembered for context {context:?}, in {}", file.display()),
             Ok(false) => {}
-            Err(error) => eprintln!(
+            Err(error) => say!(
                 "the store {store} can't be remembered in {}, so that --artifact-store is needed again: {error}",
                 file.display()
             ),

@@ -13,6 +13,7 @@ use super::connect::{Connection, connect};
 use super::documents::{Documents, Local};
 use super::machine::Machine;
 use super::remembered::Chosen;
+use super::talk::say;
 use super::upload;
 use crate::api::deployment::OnlineDeployment;
 use crate::api::endpoint::OnlineEndpoint;
@@ -227,8 +228,8 @@ impl Target {
         if asked.vscode_debug {
             let written = machine.store.develop(&object.spec.endpoint_name, object.deployment_name())?;
             let file = written.folder.join(".devcontainer/devcontainer.json");
-            eprintln!("its development container is {}; open it with", file.display());
-            eprintln!("  code --folder-uri {}", written.address());
+            say!("its development container is {}; open it with", file.display());
+            say!("  code --folder-uri {}", written.address());
         }
         Ok(())
     }
@@ -311,14 +312,14 @@ impl Target {
                 Self::Cluster(connection) => connection.apply(config_map).await?,
                 Self::Local(machine) => machine.put_config_map(found, config_map)?,
             }
-            eprintln!("ConfigMap {:?} is as the file says", config_map.name_any());
+            say!("ConfigMap {:?} is as the file says", config_map.name_any());
         }
         for secret in &found.secrets {
             match self {
                 Self::Cluster(connection) => connection.apply(secret).await?,
                 Self::Local(machine) => machine.put_secret(found, secret)?,
             }
-            eprintln!("Secret {:?} is as the file says", secret.name_any());
+            say!("Secret {:?} is as the file says", secret.name_any());
         }
         Ok(())
     }

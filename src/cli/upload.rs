@@ -10,6 +10,7 @@ use tokio::sync::mpsc::{Sender, channel};
 use super::error::{Cause, CliError};
 use super::parcel::{Meter, Parcel};
 use super::store::{Pieces, Store};
+use super::talk::say;
 use crate::api::size::size;
 
 /// Bytes of a piece, and pieces that wait for the store.
@@ -51,7 +52,7 @@ async fn one(upload: &Upload) -> Result<(), CliError> {
     };
     let door = store.open().await.map_err(failed)?;
     if door.has(parcel).await.map_err(failed)? {
-        eprintln!("{kind} {path} is in the store already, as {uri}");
+        say!("{kind} {path} is in the store already, as {uri}");
         return Ok(());
     }
     let begun = Instant::now();
@@ -64,7 +65,7 @@ async fn one(upload: &Upload) -> Result<(), CliError> {
     let end = packing.await;
     put.map_err(failed)?;
     end.map_err(|error| failed(error.into()))?;
-    eprintln!("{kind} {path} is uploaded, {} in {} s, as {uri}", size(parcel.bytes), begun.elapsed().as_secs());
+    say!("{kind} {path} is uploaded, {} in {} s, as {uri}", size(parcel.bytes), begun.elapsed().as_secs());
     Ok(())
 }
 
@@ -139,7 +140,7 @@ struct Face {
 impl Face {
     fn of(parcel: &Parcel, uri: &str) -> Self {
         let (kind, path) = (parcel.kind.as_str(), parcel.path.display());
-        eprintln!("{kind} {path}, {}, is uploaded to {uri}", size(parcel.bytes));
+        say!("{kind} {path}, {}, is uploaded to {uri}", size(parcel.bytes));
         let bar = io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::with_draw_target(Some(parcel.bytes), ProgressDrawTarget::stderr());
             bar.set_style(style(
@@ -159,7 +160,7 @@ impl Face {
         } else if self.told.elapsed() >= PAUSE {
             self.told = Instant::now();
             let milliseconds = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
-            eprintln!("{}", line(self.done, self.total, milliseconds));
+            say!("{}", line(self.done, self.total, milliseconds));
         }
     }
 }

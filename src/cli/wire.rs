@@ -107,8 +107,13 @@ impl Wire {
     /// Sends the request and waits for the head of the answer.
     pub(super) async fn send(self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, CliError> {
         let Self { stream, to, broken } = self;
+        // Neither headers nor body: one has the key, the other one is the caller's own affair.
+        tracing::debug!(method = %request.method(), path = %request.uri(), %to, "scoring");
         let error = match exchange(stream, request).await {
-            Ok(answer) => return Ok(answer),
+            Ok(answer) => {
+                tracing::debug!(status = answer.status().as_u16(), %to, "scored");
+                return Ok(answer);
+            }
             Err(error) => error,
         };
         // Whoever forwards the port knows better why it broke than the connection itself.

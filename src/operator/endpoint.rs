@@ -12,7 +12,7 @@ use kube_runtime::controller::Action;
 use super::cache::Guarded;
 use super::pass::{PassError, Tools, guarded};
 use super::{act, run, tell};
-use crate::api::endpoint::{OnlineEndpoint, OnlineEndpointStatus};
+use crate::api::endpoint::{KEY_BYTES, OnlineEndpoint, OnlineEndpointStatus};
 use crate::plan::build::secret::{PRIMARY, SECONDARY};
 use crate::plan::endpoint::plan;
 use crate::plan::seen::FreshKeys;
@@ -21,9 +21,6 @@ use crate::plan::status::news;
 
 /// The name of the kind in metrics and logs.
 pub(super) const KIND: &str = "OnlineEndpoint";
-
-/// Random bytes of a key: 43 characters of base64url.
-const KEY_BYTES: usize = 32;
 
 /// One pass, with its failure told.
 pub(super) async fn reconcile(told: Arc<Guarded<OnlineEndpoint>>, tools: Arc<Tools>) -> Result<Action, PassError> {

@@ -163,6 +163,27 @@ async fn credentials_are_the_two_keys_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn requests_are_told_when_that_is_asked_for_and_secrets_never() {
+    let place = iris("first-key").await;
+    let get = ["endpoint", "get-credentials", "-n", "iris", "-o", "json"];
+    let quiet = mooring(&place, &get).await;
+    assert_eq!(quiet.said, "");
+    let verbose = mooring(&place, &[&get[..], &["--verbose"]].concat()).await;
+    let question = format!("reading Secret \"iris-keys\" in namespace {:?} took ", place.namespace);
+    assert!(verbose.said.contains(&question) && !verbose.said.contains("http.url"), "{verbose}");
+    let debug = mooring(&place, &[&get[..], &["--debug"]].concat()).await;
+    assert!(debug.said.contains(&question), "{debug}");
+    let request = format!("/api/v1/namespaces/{}/secrets/iris-keys", place.namespace);
+    let told = debug.said.lines().find(|line| line.contains(&request) && line.contains("http.status_code=200"));
+    assert!(told.is_some_and(|line| line.contains("http.method=GET")), "{debug}");
+    for ended in [&quiet, &verbose, &debug] {
+        assert_eq!((ended.code, ended.data.as_str()), (Some(0), quiet.data.as_str()));
+        assert!(!ended.said.contains("first-key") && !ended.said.contains("Zmlyc3Qta2V5"), "{ended}");
+    }
+    place.done().await;
+}
+
+#[tokio::test]
 async fn what_is_not_there_is_named_with_a_code_of_its_own() {
     let place = iris("first").await;
     waiting_pod(&place).await;

@@ -51,6 +51,7 @@ async fn what_cannot_be_understood_is_answered_with_its_usage() {
                 "b",
             ],
         ),
+        ("a_query", &["endpoint", "show", "-n", "iris", "--query", "scoring_uri", "-o", "tsv"]),
         ("a_negative_number", &["deployment", "get-logs", "-n", "iris", "--lines=-1"]),
         ("no_patience", &["endpoint", "list", "--timeout", "0"]),
     ] {
@@ -67,6 +68,50 @@ async fn completions_are_made_for_every_shell() {
         assert_eq!((ended.code, ended.said.as_str()), (Some(0), ""), "{shell}");
         assert!(ended.data.contains("get-credentials"), "{shell}");
     }
+}
+
+#[tokio::test]
+async fn every_command_has_a_manual_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("share/man/man1");
+    let ended = run(&["man", "--directory", directory.to_str().unwrap()], "").await;
+    assert_eq!((ended.code, ended.data.as_str()), (Some(0), ""), "{ended}");
+    let grammar = Arguments::command();
+    let is_hidden = |words: &[String]| {
+        words.first().and_then(|verb| grammar.find_subcommand(verb)).is_some_and(clap::Command::is_hide_set)
+    };
+    for words in commands().into_iter().filter(|words| !is_hidden(words)) {
+        let name = [&["mooring".to_owned()], &words[..]].concat().join("-");
+        let page = std::fs::read_to_string(directory.join(format!("{name}.1"))).unwrap();
+        assert!(page.contains(".SH EXAMPLES\n"), "{name}");
+    }
+    let ended = run(&["man", "--directory", "/proc/nowhere"], "").await;
+    assert_eq!(ended.code, Some(1), "{ended}");
+    assert!(ended.said.contains("writing the manual pages into /proc/nowhere failed; name a directory"), "{ended}");
+}
+
+#[tokio::test]
+async fn flags_of_a_workspace_are_left_aside_and_that_is_said() {
+    let flags = ["-w", "team", "-g", "group", "--subscription", "id"];
+    let note = "note: a cluster has no workspaces: --workspace-name, --resource-group, --subscription are left aside; \
+                --namespace and --context say where\n";
+    let ended = run(&[&["explain", "ImageNotFound"], &flags[..]].concat(), "").await;
+    assert_eq!((ended.code, ended.said.as_str()), (Some(0), note));
+    let ended = run(&[&["explain", "ImageNotFound", "--only-show-errors"], &flags[..]].concat(), "").await;
+    assert_eq!((ended.code, ended.said.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn every_command_of_the_page_on_troubleshooting_is_understood() {
+    let page = include_str!("../../docs/troubleshooting.md");
+    let grammar = Arguments::command();
+    let mut count = 0;
+    for line in page.lines().filter_map(|line| line.strip_prefix("$ ")).filter(|line| line.starts_with("mooring ")) {
+        let read = grammar.clone().try_get_matches_from(line.split(' '));
+        assert!(read.is_ok(), "{line}: {}", read.unwrap_err());
+        count += 1;
+    }
+    assert!(count > 15, "only {count} commands were found");
 }
 
 #[tokio::test]

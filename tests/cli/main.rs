@@ -6,9 +6,11 @@ mod azure;
 mod cluster;
 mod doctor;
 mod help;
+mod plugin;
 mod program;
 #[cfg(feature = "gateway")]
 mod scoring;
+mod tokens;
 mod upload;
 mod verbs;
 

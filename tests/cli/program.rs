@@ -1,6 +1,6 @@
 //! The program, run as a person would.
 
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
@@ -47,13 +47,17 @@ pub async fn run(arguments: &[&str], input: &str) -> Ended {
 
 /// The same with some variables.
 pub async fn run_with(arguments: &[&str], input: &str, variables: &[(&str, &str)]) -> Ended {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_mooring"))
-        .args(arguments)
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mooring"));
+    output(command.args(arguments).envs(variables.iter().copied()), input).await
+}
+
+/// Runs a command, without a kubeconfig to be found.
+pub async fn output(command: &mut Command, input: &str) -> Ended {
+    let mut child = command
         .env("KUBECONFIG", "/nowhere")
         // Nothing that a person has said counts, and nothing is remembered.
         .env("XDG_CONFIG_HOME", "/dev/null")
         .env_remove("KUBERNETES_SERVICE_HOST")
-        .envs(variables.iter().copied())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -61,7 +65,11 @@ pub async fn run_with(arguments: &[&str], input: &str, variables: &[(&str, &str)
         .unwrap();
     // Who reads no input may be gone before it has been written.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes()).await;
-    let output = child.wait_with_output().await.unwrap();
+    ended(child.wait_with_output().await.unwrap())
+}
+
+/// What a program has left.
+pub fn ended(output: Output) -> Ended {
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     Ended { code: output.status.code(), data: text(output.stdout), said: text(output.stderr) }
 }

@@ -84,12 +84,15 @@ async fn every_refusal_says_what_to_do_now() {
     let ended = invoke(&place, gateway.address, &[]).await;
     assert_eq!((ended.code, ended.data.as_str()), (Some(1), "a traceback"));
     assert!(ended.said.contains("answered 424 Model Error; original-code=500 (x-request-id "), "{ended}");
-    assert!(ended.said.contains("`mooring deployment get-logs -e iris -n blue`"), "{ended}");
+    let place_of_it = format!("--namespace {}", place.namespace);
+    let hint = format!("`mooring deployment get-logs {place_of_it} -e iris -n blue`");
+    assert!(ended.said.contains(&hint), "{ended}");
 
     let ended = invoke(&place, gateway.address, &["-d", "red"]).await;
     assert_eq!(ended.code, Some(1));
     assert!(
-        ended.said.contains("answered 404 Not Found") && ended.said.contains("`mooring endpoint show -n iris`"),
+        ended.said.contains("answered 404 Not Found")
+            && ended.said.contains(&format!("`mooring endpoint show {place_of_it} -n iris`")),
         "{ended}"
     );
 

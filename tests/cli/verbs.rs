@@ -129,6 +129,10 @@ async fn quotas_and_instance_types_are_lines_of_a_table() {
          team   endpoints      1     5      4\n\
          team   cores of dsv2  8     24     16\n"
     );
+    let whole = mooring(&place, &["quota", "show", "-o", "json"]).await;
+    let shown: Value = serde_json::from_str(&whole.data).unwrap();
+    assert_eq!(shown[0]["spec"]["totalCores"], 40);
+    assert_eq!(shown[0]["metadata"]["managedFields"], Value::Null, "{whole}");
     let types = mooring(&place, &["instance-type", "list"]).await.data;
     assert!(types.contains("\nStandard_DS3_v2"), "{types}");
     assert!(types.contains("\ndefaultinstancetype        -            2    2Gi"), "{types}");

@@ -39,8 +39,13 @@ pub enum Endpoint {
     /// Show an endpoint with its status.
     #[command(after_help = "Example:\n  mooring endpoint show -n iris -o yaml")]
     Show(ShowEndpoint),
-    /// Print the keys of an endpoint.
-    #[command(after_help = "Example:\n  mooring endpoint get-credentials -n iris -o json | jq -r .primaryKey")]
+    /// Print the keys of an endpoint, or a token for it.
+    ///
+    /// With authMode `AMLToken` the API server makes a token of a service account for this endpoint alone, which lasts an
+    /// hour.
+    #[command(after_help = "Examples:
+  mooring endpoint get-credentials -n iris -o json | jq -r .primaryKey
+  mooring endpoint get-credentials -n iris --service-account shop:web -o json | jq -r .accessToken")]
     GetCredentials(GetCredentials),
     /// Make one of the two keys anew; the other one goes on working.
     #[command(after_help = "Example, all callers move to the secondary key first:
@@ -57,13 +62,15 @@ pub enum Endpoint {
   mooring endpoint traffic -n iris blue=90 green=10
   mooring endpoint traffic -n iris --mirror green=10")]
     Traffic(Traffic),
-    /// Send a scoring request with the endpoint's key and print the answer.
+    /// Send a scoring request with the endpoint's key, or a token for it, and print the answer.
     ///
-    /// The way leads through a port-forward to a gateway of the cluster, or straight to --url.
+    /// Both are got with your own rights: the key is read, and the token is made for a service account, your own where you
+    /// are one. The way leads through a port-forward to a gateway of the cluster, or straight to --url.
     #[command(after_help = "Examples:
   mooring endpoint invoke -n iris --request-file request.json
   echo '{\"data\": [[5.1, 3.5, 1.4, 0.2]]}' | mooring endpoint invoke -n iris --request-file - -d blue -v
-  mooring endpoint invoke -n iris --request-file request.json --url https://iris.example.com/score")]
+  mooring endpoint invoke -n iris --request-file request.json --service-account shop:web
+  mooring endpoint invoke -n iris --request-file request.json --url https://iris.example.com/score --credential-file key.txt")]
     Invoke(Invoke),
 }
 
@@ -161,12 +168,35 @@ pub struct ShowEndpoint {
     pub output: Output,
 }
 
+/// Who is calling.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Caller {
+    /// Service account whose token is made, for an endpoint with authMode `AMLToken`; your own without it.
+    #[arg(long, value_name = "[NAMESPACE:]NAME", value_parser = account)]
+    pub service_account: Option<(Option<String>, String)>,
+}
+
+/// `NAMESPACE:NAME` or `NAME`.
+fn account(text: &str) -> Result<(Option<String>, String), String> {
+    let (namespace, name) = match text.split_once(':') {
+        Some((namespace, name)) => (Some(namespace.to_owned()), name),
+        None => (None, text),
+    };
+    if name.is_empty() || namespace.as_ref().is_some_and(String::is_empty) || name.contains(':') {
+        return Err("it must be NAMESPACE:NAME or NAME, as in shop:web".to_owned());
+    }
+    Ok((namespace, name.to_owned()))
+}
+
 /// The keys of which endpoint, in which form.
 #[derive(Args, Clone, Debug)]
 pub struct GetCredentials {
     /// Name of the endpoint.
     #[arg(short, long)]
     pub name: String,
+    /// Who is calling.
+    #[command(flatten)]
+    pub caller: Caller,
     /// Form of the output.
     #[arg(short, long, value_enum, default_value_t = Document::Yaml)]
     pub output: Document,
@@ -249,6 +279,12 @@ pub struct Invoke {
     /// The deployment to ask, whatever the traffic rule says.
     #[arg(short, long, value_name = "NAME", visible_alias = "deployment-name")]
     pub deployment: Option<String>,
+    /// Who is calling.
+    #[command(flatten)]
+    pub caller: Caller,
+    /// File with a key or a token to send; `-` is standard input. Without it, one is got with your own rights.
+    #[arg(long, value_name = "FILE", conflicts_with = "service_account")]
+    pub credential_file: Option<PathBuf>,
     /// Media type of the body.
     #[arg(long, value_name = "TYPE", default_value = "application/json")]
     pub content_type: String,

@@ -9,6 +9,7 @@ use crate::api::endpoint::{self, OnlineEndpoint};
 use crate::cli::arguments::deployment::CreateDeployment;
 use crate::cli::arguments::endpoint::{AuthMode, CreateEndpoint};
 use crate::cli::documents::{self, Documents, Given, Subject, name_deployment};
+use crate::cli::talk::say;
 use crate::cli::target::Target;
 use crate::cli::{CliError, follow};
 
@@ -52,7 +53,7 @@ pub(super) async fn endpoint(target: &Target, asked: &CreateEndpoint) -> Result<
     target.would_take(&found, Some(&object), &found.deployments).await?;
     target.put_beside(&found, &chosen).await?;
     let object = target.create_endpoint(&object).await?;
-    eprintln!("endpoint {:?} is created {}", object.name_any(), target.place());
+    say!("endpoint {:?} is created {}", object.name_any(), target.place());
     let mut deployments = Vec::new();
     for deployment in &found.deployments {
         deployments.push(created(target, deployment, &found).await?);
@@ -118,7 +119,7 @@ pub(super) fn one(
         )));
     };
     if !found.endpoints.is_empty() {
-        eprintln!("the endpoint in the file is left alone; `mooring endpoint create` and `update` take it");
+        say!("the endpoint in the file is left alone; `mooring endpoint create` and `update` take it");
     }
     name_deployment(object, endpoint, name).map_err(CliError::Usage)?;
     Ok(object.clone())
@@ -128,6 +129,6 @@ async fn created(target: &Target, object: &OnlineDeployment, found: &Documents) 
     let object = target.create_deployment(object).await?;
     target.own(&object, found).await?;
     let (name, endpoint) = (object.deployment_name(), &object.spec.endpoint_name);
-    eprintln!("deployment {name:?} of endpoint {endpoint:?} is created, as OnlineDeployment {:?}", object.name_any());
+    say!("deployment {name:?} of endpoint {endpoint:?} is created, as OnlineDeployment {:?}", object.name_any());
     Ok(object)
 }

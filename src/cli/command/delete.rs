@@ -10,6 +10,7 @@ use crate::cli::arguments::deployment::DeleteDeployment;
 use crate::cli::arguments::endpoint::DeleteEndpoint;
 use crate::cli::connect::Connection;
 use crate::cli::machine::Machine;
+use crate::cli::talk::say;
 use crate::cli::target::Target;
 use crate::cli::{CliError, follow};
 use crate::local::store::Deleted;
@@ -42,7 +43,7 @@ pub(super) async fn endpoint(target: &Target, asked: &DeleteEndpoint) -> Result<
         connection.delete::<OnlineDeployment>(&deployment.name_any()).await?;
     }
     if asked.waiting.no_wait {
-        eprintln!("endpoint {name:?}{with} is being deleted");
+        say!("endpoint {name:?}{with} is being deleted");
         return Ok(());
     }
     for deployment in &deployments {
@@ -66,7 +67,7 @@ async fn in_cluster(connection: &Connection, found: &OnlineDeployment, no_wait: 
     connection.delete::<OnlineDeployment>(&object).await?;
     if no_wait {
         let (shown, endpoint) = (found.deployment_name(), &found.spec.endpoint_name);
-        eprintln!("deployment {shown:?} of endpoint {endpoint:?} is being deleted");
+        say!("deployment {shown:?} of endpoint {endpoint:?} is being deleted");
         return Ok(());
     }
     follow::gone::<OnlineDeployment>(connection, "deployment", &object).await
@@ -87,7 +88,7 @@ async fn on_machine(machine: &Machine, found: &OnlineDeployment) -> Result<(), C
 fn told(kind: &str, name: &str, deleted: Deleted) -> Result<(), CliError> {
     match deleted.engine {
         None => {
-            eprintln!("{kind} {name:?} is deleted");
+            say!("{kind} {name:?} is deleted");
             Ok(())
         }
         Some(error) => Err(CliError::Left { kind: kind.to_owned(), name: name.to_owned(), source: error }),
@@ -103,8 +104,7 @@ fn confirm(yes: bool, question: &str) -> Result<(), CliError> {
     if !input.is_terminal() {
         return Err(CliError::Usage(format!("{question} Nobody is there to be asked; say so with --yes")));
     }
-    eprint!("{question} (y/N) ");
-    std::io::stderr().flush().map_err(CliError::Write)?;
+    write!(std::io::stderr(), "{question} (y/N) ").map_err(CliError::Write)?;
     let mut answer = String::new();
     let read = input.lock().read_line(&mut answer);
     read.map_err(|source| CliError::Read { path: "the answer".to_owned(), flag: "--yes", source })?;

@@ -1,5 +1,6 @@
 //! A scoring request, and its answer as it comes.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use hyper::{Request, StatusCode, Uri};
 use super::credentials;
 use crate::cli::CliError;
 use crate::cli::arguments::endpoint::Invoke;
+use crate::cli::talk::tell;
 use crate::cli::target::Target;
 use crate::cli::wire::{self, Wire};
 use crate::cli::{input, print};
@@ -26,9 +28,8 @@ const REQUEST_ID: &str = "x-request-id";
 
 pub(super) async fn invoke(target: &Target, arguments: Invoke) -> Result<(), CliError> {
     let (_, body) = input::read(&arguments.request_file, "--request-file")?;
-    let keys = credentials::of(target, &arguments.name).await?;
-    let namespace = target.namespace();
-    let request = request(namespace, &arguments, &keys.primary_key, body)?;
+    let credential = credential(target, &arguments).await?;
+    let request = request(target.namespace(), &arguments, &credential.bearer, body)?;
     let longest = target.patience().unwrap_or(SCORING_PATIENCE);
 
     let begun = Instant::now();
@@ -37,7 +38,7 @@ pub(super) async fn invoke(target: &Target, arguments: Invoke) -> Result<(), Cli
     let (head, body) = wire::scored(longest, wire.send(request)).await??.into_parts();
     let answered = begun.elapsed();
     if arguments.verbose {
-        tell(&head);
+        show(&head);
     }
     let whole = print_body(longest, body).await.map_err(|error| match error {
         Broken::Connection(source) => CliError::Send { to: to.clone(), source: source.into() },
@@ -45,10 +46,49 @@ pub(super) async fn invoke(target: &Target, arguments: Invoke) -> Result<(), Cli
     });
     if arguments.verbose {
         let (opened, answered, ended) = (opened.as_millis(), answered.as_millis(), begun.elapsed().as_millis());
-        eprintln!("{to}: connected after {opened} ms, answered after {answered} ms, ended after {ended} ms");
+        tell!("{to}: connected after {opened} ms, answered after {answered} ms, ended after {ended} ms");
     }
     whole?;
-    if head.status == StatusCode::OK { Ok(()) } else { Err(refused(&arguments.name, &target.arguments(), &head)) }
+    if head.status == StatusCode::OK {
+        Ok(())
+    } else {
+        Err(refused(&arguments.name, &credential.check, &target.arguments(), &head))
+    }
+}
+
+/// What a request is signed with.
+struct Credential {
+    bearer: String,
+    /// What to look at when it is refused.
+    check: String,
+}
+
+async fn credential(target: &Target, arguments: &Invoke) -> Result<Credential, CliError> {
+    let name = &arguments.name;
+    if let Some(file) = &arguments.credential_file {
+        let stdin = |path: &Path| path.as_os_str() == "-";
+        if stdin(file) && stdin(&arguments.request_file) {
+            let both = "--request-file and --credential-file can't both be standard input".to_owned();
+            return Err(CliError::Usage(both));
+        }
+        let (path, text) = input::read(file, "--credential-file")?;
+        let bearer = String::from_utf8_lossy(&text).trim().to_owned();
+        return Ok(Credential { bearer, check: format!("check what {path} holds") });
+    }
+    let found = credentials::of(target, name, &arguments.caller, credentials::ONE_REQUEST).await?;
+    let check = match found.account() {
+        None => format!(
+            "check that this is its gateway, and its keys: `mooring endpoint show {} -n {name}`",
+            target.arguments()
+        ),
+        Some(account) => format!(
+            "check that this is its gateway, and that the account may score: `kubectl auth can-i score \
+             onlineendpoints.mooring.dev/{name} --namespace {} --as {}`",
+            target.namespace(),
+            account.user()
+        ),
+    };
+    Ok(Credential { bearer: found.bearer().to_owned(), check })
 }
 
 /// Opens the way to the gateway: of this machine, at an address, or in the cluster.
@@ -64,11 +104,11 @@ async fn open(target: &Target, arguments: &Invoke, longest: Duration) -> Result<
     }
 }
 
-fn request(namespace: &str, arguments: &Invoke, key: &str, body: Vec<u8>) -> Result<Request<Full<Bytes>>, CliError> {
+fn request(namespace: &str, arguments: &Invoke, bearer: &str, body: Vec<u8>) -> Result<Request<Full<Bytes>>, CliError> {
     let (host, path) = host_and_path(&arguments.name, namespace, arguments.url.as_ref());
     let mut request = Request::post(path)
         .header(HOST, host)
-        .header(AUTHORIZATION, format!("Bearer {key}"))
+        .header(AUTHORIZATION, format!("Bearer {bearer}"))
         .header(CONTENT_TYPE, &arguments.content_type);
     if let Some(deployment) = &arguments.deployment {
         request = request.header(DEPLOYMENT, deployment);
@@ -105,12 +145,12 @@ async fn print_body(longest: Duration, mut body: Incoming) -> Result<(), Broken>
 }
 
 /// Status, ids and what the model side has to say of itself.
-fn tell(head: &Parts) {
-    eprintln!("{:?} {} {}", head.version, head.status.as_u16(), phrase(head));
+fn show(head: &Parts) {
+    tell!("{:?} {} {}", head.version, head.status.as_u16(), phrase(head));
     for (name, value) in &head.headers {
         let prefixes = ["azureml-", "ms-azureml-", "x-ms-"];
         if name == REQUEST_ID || prefixes.iter().any(|prefix| name.as_str().starts_with(prefix)) {
-            eprintln!("{name}: {}", String::from_utf8_lossy(value.as_bytes()));
+            tell!("{name}: {}", String::from_utf8_lossy(value.as_bytes()));
         }
     }
 }
@@ -121,11 +161,11 @@ fn phrase(head: &Parts) -> String {
     own.map_or_else(usual, |phrase| String::from_utf8_lossy(phrase.as_bytes()).into_owned())
 }
 
-fn refused(endpoint: &str, place: &str, head: &Parts) -> CliError {
+fn refused(endpoint: &str, credential: &str, place: &str, head: &Parts) -> CliError {
     let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
     let phrase = phrase(head);
     let next_step = match head.status.as_u16() {
-        401 => format!("check that this is its gateway, and its keys: `mooring endpoint show {place} -n {endpoint}`"),
+        401 => credential.to_owned(),
         404 => format!("look at its traffic and deployments: `mooring endpoint show {place} -n {endpoint}`"),
         408 => "make the model faster, or raise requestSettings.requestTimeoutMs of the deployment".to_owned(),
         413 => "send less, or raise limits.maxRequestBytes of the endpoint".to_owned(),

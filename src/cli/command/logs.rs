@@ -17,6 +17,7 @@ use crate::cli::CliError;
 use crate::cli::arguments::deployment::{Container, DeploymentName, Logs};
 use crate::cli::connect::{Connection, PATIENCE, within};
 use crate::cli::machine::Happened;
+use crate::cli::talk::{say, tell};
 use crate::cli::target::Target;
 use crate::cli::{one_line, print};
 
@@ -33,7 +34,7 @@ pub(super) async fn get(target: &Target, name: &DeploymentName, request: &Logs) 
     print::text(&state(&deployment))?;
     match instances.as_slice() {
         [] => {
-            eprintln!("there is no instance yet: {}; try again later", waits_for(&deployment));
+            tell!("there is no instance yet: {}; try again later", waits_for(&deployment));
             Ok(())
         }
         [instance] => {
@@ -96,7 +97,7 @@ async fn instances(target: &Target, deployment: &OnlineDeployment, request: &Log
     if let Some(newest) = pods.first()
         && count > 1
     {
-        eprintln!(
+        say!(
             "{} is the newest of {count} instances; choose one with --instance, or take --all-instances",
             newest.name_any()
         );
@@ -155,7 +156,7 @@ async fn in_cluster(connection: &Connection, instance: &Pod) -> Result<Option<Ve
         Ok(events) => events,
         // Who may read logs may not always read events.
         Err(CliError::Denied { source, .. }) if source.code == FORBIDDEN => {
-            eprintln!("the events are left out: {}", source.message);
+            say!("the events are left out: {}", source.message);
             return Ok(None);
         }
         Err(error) => return Err(error),
@@ -191,7 +192,7 @@ async fn open(
         return Err(CliError::NoPrevious { instance: name, container });
     }
     if let Some(what) = waits_for_before_its_start(instance, container) {
-        eprintln!("there is no log yet: {what}; try again later");
+        tell!("there is no log yet: {what}; try again later");
         return Ok(None);
     }
     let act = format!("reading the log of container {} of instance {name:?}", container.as_str());
@@ -214,7 +215,7 @@ async fn open(
         Ok(log) => Ok(Some(Open { log: Box::pin(log), act })),
         // It went on between two looks; the API server says what it waits for.
         Err(CliError::Denied { source, .. }) if source.code == BAD_REQUEST => {
-            eprintln!("there is no log yet: {}; try again later", one_line(&source.message));
+            tell!("there is no log yet: {}; try again later", one_line(&source.message));
             Ok(None)
         }
         Err(error) => Err(error),

@@ -7,16 +7,15 @@ use crate::api::compute_quota::ComputeQuota;
 use crate::cli::arguments::output::Output;
 use crate::cli::connect::Connection;
 use crate::cli::table::table;
+use crate::cli::talk::say;
 use crate::cli::{CliError, print};
 
 pub(super) async fn show(connection: &Connection, output: Output) -> Result<(), CliError> {
-    let quotas: Vec<ComputeQuota> = connection.list(&ListParams::default()).await?;
+    let mut quotas: Vec<ComputeQuota> = connection.list(&ListParams::default()).await?;
     if quotas.is_empty() {
-        eprintln!(
-            "namespace {:?} has no ComputeQuota: its deployments may use what the cluster has",
-            connection.namespace
-        );
+        say!("namespace {:?} has no ComputeQuota: its deployments may use what the cluster has", connection.namespace);
     }
+    quotas.iter_mut().for_each(print::tidy);
     let lines =
         || table(&["QUOTA", "RESOURCE", "USED", "LIMIT", "FREE"], &quotas.iter().flat_map(rows).collect::<Vec<_>>());
     print::items(output, &quotas, |quota| quota.metadata.name.as_deref().unwrap_or_default(), lines)

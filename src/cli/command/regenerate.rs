@@ -6,14 +6,13 @@ use k8s_openapi::api::core::v1::Secret;
 use serde_json::json;
 
 use super::credentials;
+use crate::api::endpoint::KEY_BYTES;
 use crate::cli::CliError;
 use crate::cli::arguments::endpoint::{KeyType, RegenerateKeys};
 use crate::cli::connect::Connection;
+use crate::cli::talk::say;
 use crate::cli::target::Target;
 use crate::local::store::Key;
-
-/// Bytes of a key, which are as many as the operator takes.
-const KEY_BYTES: usize = 32;
 
 pub(super) async fn keys(target: &Target, asked: &RegenerateKeys) -> Result<(), CliError> {
     match target {
@@ -27,7 +26,7 @@ pub(super) async fn keys(target: &Target, asked: &RegenerateKeys) -> Result<(), 
         }
     }
     let local = if target.is_local() { "--local " } else { "" };
-    eprintln!(
+    say!(
         "{} of endpoint {:?} is new, the other key goes on working; see `mooring endpoint get-credentials {local}-n {}`",
         asked.key_type.as_str(),
         asked.name,

@@ -7,6 +7,7 @@ use serde_json::json;
 use super::ended_deployment;
 use crate::api::deployment::OnlineDeployment;
 use crate::cli::arguments::deployment::{Restart, RolloutStatus, Scale};
+use crate::cli::talk::say;
 use crate::cli::target::Target;
 use crate::cli::{CliError, follow};
 
@@ -36,7 +37,7 @@ pub(super) async fn restart(target: &Target, asked: &Restart) -> Result<(), CliE
     let now = jiff::Timestamp::now().to_string();
     let fields = json!({"spec": {"template": {"metadata": {"annotations": {RESTARTED_AT: now}}}}});
     let restarted: Deployment = connection.merge(&object.name_any(), &fields).await?;
-    eprintln!("deployment {:?}: every instance is replaced by a new one", object.deployment_name());
+    say!("deployment {:?}: every instance is replaced by a new one", object.deployment_name());
     let generation = restarted.meta().generation;
     let object = if asked.ending.waiting.no_wait {
         object

@@ -9,6 +9,7 @@ use crate::api::endpoint::OnlineEndpoint;
 use crate::api::units::Percent;
 use crate::cli::arguments::endpoint::Traffic;
 use crate::cli::table::table;
+use crate::cli::talk::say;
 use crate::cli::target::Target;
 use crate::cli::{CliError, follow, print};
 
@@ -114,7 +115,7 @@ pub(super) async fn all_to(target: &Target, object: &OnlineDeployment) -> Result
         Ok(())
     };
     let changed = target.change_endpoint(endpoint, change).await?;
-    eprintln!("deployment {name:?} gets all of the traffic of endpoint {endpoint_name:?}");
+    say!("deployment {name:?} gets all of the traffic of endpoint {endpoint_name:?}");
     Ok(changed)
 }
 

@@ -11,6 +11,7 @@ use crate::api::endpoint::OnlineEndpoint;
 use crate::cli::arguments::deployment::UpdateDeployment;
 use crate::cli::arguments::endpoint::UpdateEndpoint;
 use crate::cli::documents::{self, Given, Local, Subject};
+use crate::cli::talk::say;
 use crate::cli::target::Target;
 use crate::cli::{CliError, follow};
 
@@ -36,7 +37,7 @@ pub(super) async fn endpoint(target: &Target, asked: &UpdateEndpoint) -> Result<
     if let Some(found) = &file {
         target.put_beside(found, &target.chosen(&asked.azure)?).await?;
         if !found.deployments.is_empty() {
-            eprintln!("the deployments in the file are left alone; `mooring deployment update` takes them");
+            say!("the deployments in the file are left alone; `mooring deployment update` takes them");
         }
     }
     let object = target

@@ -5,11 +5,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
 use super::{Store, StoreError};
+use crate::api::endpoint::KEY_BYTES;
 use crate::local::folder;
 use crate::local::variable::Secrets;
-
-/// Random bytes of a key, as in a cluster.
-const KEY_BYTES: usize = 32;
 
 /// The keys of an endpoint.
 #[derive(Serialize, Deserialize, Clone, PartialEq, Eq)]
