@@ -1,5 +1,5 @@
 //! A development container of a deployment: the same image, variables and mounts, for an editor to run the scoring
-//! script in and to stop it wherever it likes (containers.dev/implementors/json_reference).
+//! script in and to stop it wherever it likes (`containers.dev/implementors/json_reference`).
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

@@ -48,6 +48,8 @@ pub async fn run(arguments: &[&str], input: &str) -> Ended {
 /// The same with some variables.
 pub async fn run_with(arguments: &[&str], input: &str, variables: &[(&str, &str)]) -> Ended {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mooring"));
+    // Nothing that a person has said counts, and nothing is remembered.
+    command.env("XDG_CONFIG_HOME", "/dev/null");
     output(command.args(arguments).envs(variables.iter().copied()), input).await
 }
 
@@ -55,8 +57,6 @@ pub async fn run_with(arguments: &[&str], input: &str, variables: &[(&str, &str)
 pub async fn output(command: &mut Command, input: &str) -> Ended {
     let mut child = command
         .env("KUBECONFIG", "/nowhere")
-        // Nothing that a person has said counts, and nothing is remembered.
-        .env("XDG_CONFIG_HOME", "/dev/null")
         .env_remove("KUBERNETES_SERVICE_HOST")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
