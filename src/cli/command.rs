@@ -100,8 +100,9 @@ async fn endpoint(target: &Target, verb: Endpoint) -> Result<(), CliError> {
 
 async fn deployment(target: &Target, verb: Deployment) -> Result<(), CliError> {
     match verb {
-        Deployment::Create(asked) => create::deployment(target, &asked).await,
-        Deployment::Update(asked) => update::deployment(target, &asked).await,
+        // Larger than all others: they read, upload, change and wait.
+        Deployment::Create(asked) => Box::pin(create::deployment(target, &asked)).await,
+        Deployment::Update(asked) => Box::pin(update::deployment(target, &asked)).await,
         Deployment::Delete(asked) => delete::deployment(target, &asked).await,
         Deployment::List(list) => print::objects(list.output, target.deployments(list.endpoint_name.as_deref()).await?),
         Deployment::Show(show) => print::object(show.output, target.named(&show.deployment).await?),

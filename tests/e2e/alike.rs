@@ -52,7 +52,8 @@ impl Where<'_> {
     async fn outcome(&self, case: &Case) -> String {
         let all: Vec<Value> =
             std::iter::once(endpoint(case.name, &json!({"blue": 100}))).chain(case.documents.iter().cloned()).collect();
-        let text: String = all.iter().map(|document| format!("---\n{document}\n")).collect();
+        let text: String =
+            all.iter().flat_map(|document| ["---\n".to_owned(), document.to_string(), "\n".to_owned()]).collect();
         let made = self.mooring(&["endpoint", "create", "-f", "-", "--no-wait"], &text).await;
         assert_eq!(made.code, Some(0), "{}: {made}", case.name);
         let begun = Instant::now();

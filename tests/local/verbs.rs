@@ -75,7 +75,7 @@ fn documents(word: &str) -> String {
             },
         }),
     ];
-    all.iter().map(|document| format!("---\n{document}\n")).collect()
+    all.iter().flat_map(|document| ["---\n".to_owned(), document.to_string(), "\n".to_owned()]).collect()
 }
 
 fn of(ended: &Ended) -> Value {
@@ -127,7 +127,8 @@ async fn every_verb_speaks_of_this_machine() {
     assert_eq!(terminal.asks("-n verbs -d blue").await.data, "two ./model/weights=8 score.py=mapped");
     terminal.prints("deployment scale -e verbs -n blue -i 2").await;
     let both = terminal.prints("deployment get-logs -e verbs -n blue --all-instances").await.data;
-    assert_eq!(both.matches("\nInstance: ").count(), 2, "{both}");
+    // One from before the change may still finish what it has.
+    assert!(both.matches("\nInstance: ").count() >= 2, "{both}");
     terminal.prints("deployment update -e verbs -n blue --set instanceCount=1").await;
     terminal.prints("deployment restart -e verbs -n blue").await;
     terminal.prints("deployment rollout status -e verbs -n blue").await;

@@ -195,10 +195,10 @@ mod tests {
 
     #[test]
     fn as_many_answers_in_a_row_decide_as_the_spec_says() {
+        use Verdict::{Healthy, Open, Unhealthy};
         let question = Question { successes: 2, ..question() };
         let mut row = Row::default();
         let verdicts = [true, false, false, true, true, false, false, false].map(|good| row.add(good, &question));
-        use Verdict::{Healthy, Open, Unhealthy};
         assert_eq!(verdicts, [Open, Open, Open, Open, Healthy, Open, Open, Unhealthy]);
     }
 }

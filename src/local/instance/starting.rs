@@ -149,6 +149,8 @@ impl Instance {
 
     pub(super) fn runs(&self, since: Timestamp, ports: &HashMap<u16, SocketAddr>, image: &str) {
         self.lead.send_replace(ports.clone());
+        // One that is found again may look as it did, and is reached all the same only from now on.
+        self.shared.changed.notify_one();
         self.tell(|view, _| {
             image.clone_into(&mut view.server.image);
             view.server.state = State::Running { since };
