@@ -93,7 +93,7 @@ fn pulls(image: &str) -> Value {
     abrupt("iris", "blue", image, 1)
 }
 
-fn with_spec(spec: Value) -> Value {
+fn with_spec(spec: &Value) -> Value {
     changed(pulls(&good()), json!({"spec": spec}))
 }
 
@@ -126,7 +126,7 @@ fn images(refused: &str, broken: &str) -> Vec<Case> {
 }
 
 fn artifacts(store: &Store, closed: SocketAddr) -> Vec<Case> {
-    let model = |fields: Value| with_spec(json!({"model": changed(json!({"name": "iris"}), fields)}));
+    let model = |fields: Value| with_spec(&json!({"model": changed(json!({"name": "iris"}), fields)}));
     let of_s3 = |uri: &str| model(json!({"uri": uri, "credentialsSecretName": "s3"}));
     let secret = || vec![store.secret("s3")];
     let digest = "0".repeat(64);
@@ -153,8 +153,8 @@ fn artifacts(store: &Store, closed: SocketAddr) -> Vec<Case> {
             model(json!({"uri": "s3://models/good/model.bin", "credentialsSecretName": "absent"})),
         ),
         of("uri-wrong", Reason::ArtifactUriInvalid, model(json!({"uri": "ftp://models/good/model.bin"}))),
-        of("code-absent", Reason::ArtifactVolumeUnavailable, with_spec(script("absent"))),
-        with("script-absent", Reason::ScoringScriptMissing, with_spec(script("code")), vec![code("code", "pass")]),
+        of("code-absent", Reason::ArtifactVolumeUnavailable, with_spec(&script("absent"))),
+        with("script-absent", Reason::ScoringScriptMissing, with_spec(&script("code")), vec![code("code", "pass")]),
     ]
 }
 
@@ -168,9 +168,9 @@ fn starts_and_crashes() -> Vec<Case> {
     let init =
         vec![code("init", "def init():\n    raise ValueError('no model here')\n\ndef run(data):\n    return data\n")];
     vec![
-        of("variable-absent", Reason::ContainerConfigInvalid, with_spec(variables)),
+        of("variable-absent", Reason::ContainerConfigInvalid, with_spec(&variables)),
         of("command-absent", Reason::CommandNotFound, pulls(&setting("MOORING_TEST_NO_COMMAND_IMAGE"))),
-        of("type-absent", Reason::InstanceTypeNotFound, with_spec(json!({"instanceType": "standard_none"}))),
+        of("type-absent", Reason::InstanceTypeNotFound, with_spec(&json!({"instanceType": "standard_none"}))),
         of("exits-well", Reason::ContainerExited, fails("exit:0", json!({}))),
         of("exits", Reason::ContainerCrashed, fails("exit:3", json!({}))),
         of("signalled", Reason::ContainerCrashed, fails("signal:SEGV", json!({}))),

@@ -21,5 +21,6 @@ mod traffic;
 
 // The command line, run as its own tests run it.
 #[path = "../cli/program.rs"]
+#[expect(dead_code, reason = "the tests of the command line use more of it")]
 mod program;
 use support::place;
