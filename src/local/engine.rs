@@ -47,6 +47,8 @@ pub struct Engine {
     pub nano_cpus: Option<i64>,
     /// Its memory, in bytes; `None` when it can't limit that.
     pub memory: Option<i64>,
+    /// Whether it is Podman, which drops a request for GPUs by Docker's interface without a word.
+    pub is_podman: bool,
 }
 
 impl Engine {
@@ -75,12 +77,13 @@ impl Engine {
         };
         let ask = async {
             let api = api?.negotiate_version().await?;
-            let info = api.info().await?;
-            Ok((api, info))
+            let (info, version) = tokio::try_join!(api.info(), api.version())?;
+            Ok((api, info, version))
         };
         let answer = tokio::time::timeout(PING, ask).await.unwrap_or(Err(EngineAnswer::RequestTimeoutError));
-        let (api, info) = answer.map_err(silent)?;
-        Ok(Self { api, nano_cpus: nano_cpus(&info), memory: memory(&info) })
+        let (api, info, version) = answer.map_err(silent)?;
+        let is_podman = version.components.iter().flatten().any(|component| component.name.contains("Podman"));
+        Ok(Self { api, nano_cpus: nano_cpus(&info), memory: memory(&info), is_podman })
     }
 }
 

@@ -117,6 +117,10 @@ impl Instance {
             gpus: self.blueprint.gpus,
         };
         let engine = &self.shared.engine;
+        if engine.is_podman && recipe.gpus.is_some() {
+            let words = "Podman gives no gpu by Docker's interface; use Docker, or leave out --gpus".to_owned();
+            return Err(NotStarted::Refused("CreateContainerError", words));
+        }
         let not_started = |step: &'static str, error: &bollard::errors::Error| {
             let words = engine::words(error);
             if engine::is_answer(error) { NotStarted::Refused(step, words) } else { NotStarted::Silent(words) }
