@@ -248,7 +248,7 @@ pub enum CliError {
     #[error("writing the output failed")]
     Write(#[source] std::io::Error),
     /// A log broke off.
-    #[error("{act} failed; try again")]
+    #[error("{act} failed")]
     Log {
         /// What was asked.
         act: String,

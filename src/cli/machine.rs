@@ -16,7 +16,7 @@ use crate::api::endpoint::OnlineEndpoint;
 use crate::api::label;
 use crate::local::engine::Engine;
 use crate::local::logs::Extent;
-use crate::local::store::Store;
+use crate::local::store::{Store, StoreError};
 use crate::plan::seen::note::{Note, Topic};
 
 /// This machine.
@@ -30,27 +30,40 @@ impl Machine {
         Ok(Self { store: Store::open()?, patience })
     }
 
+    /// All endpoints; one that can't be read is told and does not hide the others.
     pub(super) fn endpoints(&self) -> Result<Vec<OnlineEndpoint>, CliError> {
-        let all = self.store.endpoints()?;
-        for endpoint in &all {
-            self.tell_when_asleep(&endpoint.name_any())?;
+        let mut all = Vec::new();
+        for name in self.store.names()? {
+            match self.store.endpoint(&name) {
+                Ok(None) => {}
+                Ok(Some(endpoint)) => {
+                    self.tell_when_asleep(&name)?;
+                    all.push(endpoint);
+                }
+                Err(error) => say!("endpoint {name:?} is left out: {}", causes(&error)),
+            }
         }
         Ok(all)
     }
 
-    /// All deployments, or those of an endpoint.
+    /// All deployments, or those of an endpoint; one that can't be read is told and does not hide the others.
     pub(super) fn deployments(&self, endpoint: Option<&str>) -> Result<Vec<OnlineDeployment>, CliError> {
-        let names = match endpoint {
+        let endpoints = match endpoint {
             Some(endpoint) => vec![endpoint.to_owned()],
-            None => self.store.endpoints()?.iter().map(ResourceExt::name_any).collect(),
+            None => self.store.names()?,
         };
         let mut all = Vec::new();
-        for name in names {
-            let mut found = self.store.deployments(&name)?;
-            if !found.is_empty() {
-                self.tell_when_asleep(&name)?;
+        for endpoint in endpoints {
+            let before = all.len();
+            for name in self.store.deployment_names(&endpoint)? {
+                match self.store.deployment(&endpoint, &name) {
+                    Ok(found) => all.extend(found),
+                    Err(error) => say!("deployment {endpoint}/{name} is left out: {}", causes(&error)),
+                }
             }
-            all.append(&mut found);
+            if all.len() > before {
+                self.tell_when_asleep(&endpoint)?;
+            }
         }
         Ok(all)
     }
@@ -62,7 +75,7 @@ impl Machine {
 
     /// An endpoint whose agent was ended, as by a restart of the machine, shows what was.
     fn tell_when_asleep(&self, endpoint: &str) -> Result<(), CliError> {
-        if self.store.endpoint(endpoint)?.is_some() && !self.store.has_agent(endpoint)? {
+        if self.store.folder(endpoint).object().exists() && !self.store.has_agent(endpoint)? {
             say!(
                 "nothing of endpoint {endpoint:?} runs, and its status is that of before; `mooring endpoint invoke --local` \
                  and `mooring deployment rollout status --local` start it again"
@@ -71,15 +84,20 @@ impl Machine {
         Ok(())
     }
 
+    /// Nothing is changed while nobody could carry it out.
+    async fn engine(&self) -> Result<(), CliError> {
+        Engine::connect().await.map(drop).map_err(|error| CliError::Local(error.into()))
+    }
+
     pub(super) async fn put_endpoint(&self, object: &OnlineEndpoint) -> Result<OnlineEndpoint, CliError> {
-        Engine::connect().await.map_err(|error| CliError::Local(error.into()))?;
+        self.engine().await?;
         let object = self.store.put_endpoint(object)?;
         self.store.ensure_agent(&object.name_any()).await?;
         Ok(object)
     }
 
     pub(super) async fn put_deployment(&self, object: &OnlineDeployment) -> Result<OnlineDeployment, CliError> {
-        Engine::connect().await.map_err(|error| CliError::Local(error.into()))?;
+        self.engine().await?;
         let object = self.store.put_deployment(object)?;
         self.store.ensure_agent(&object.spec.endpoint_name).await?;
         Ok(object)
@@ -88,6 +106,8 @@ impl Machine {
     /// Replaces the instances of a deployment: they see files as they are now.
     pub(super) async fn restart(&self, found: &OnlineDeployment) -> Result<OnlineDeployment, CliError> {
         let (endpoint, name) = (&found.spec.endpoint_name, found.deployment_name());
+        self.engine().await?;
+        let _held = self.store.hold(endpoint)?;
         let object = self.store.restart(endpoint, name)?;
         self.store.ensure_agent(endpoint).await?;
         say!("deployment {name:?}: every instance is replaced by a new one");
@@ -147,6 +167,7 @@ impl Machine {
         let bytes = object.binary_data.iter().flatten().map(|(key, bytes)| (key.clone(), bytes.0.clone()));
         let data = texts.chain(bytes).collect();
         for endpoint in endpoints_of(found) {
+            let _held = self.store.hold(endpoint)?;
             self.store.put_config_map(endpoint, &object.name_any(), &data)?;
         }
         Ok(())
@@ -163,6 +184,7 @@ impl Machine {
             data.insert(key.clone(), text);
         }
         for endpoint in endpoints_of(found) {
+            let _held = self.store.hold(endpoint)?;
             self.store.put_secret(endpoint, &name, data.clone())?;
         }
         Ok(())
@@ -200,6 +222,17 @@ impl From<Note> for Happened {
             message: format!("{}{times}", note.text),
         }
     }
+}
+
+/// An error with what it comes from.
+fn causes(error: &StoreError) -> String {
+    let mut words = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(next) = cause {
+        words = format!("{words}: {next}");
+        cause = next.source();
+    }
+    words
 }
 
 /// The endpoints that a file speaks of, each once.

@@ -177,9 +177,13 @@ impl Target {
         match self {
             Self::Cluster(connection) => connection.change(found, change).await,
             Self::Local(machine) => {
-                let mut object = found;
+                let name = found.name_any();
+                let held = machine.store.hold(&name)?;
+                let mut object = machine.store.endpoint(&name)?.ok_or_else(|| self.not_found("endpoint", &name))?;
                 change(&mut object)?;
-                machine.put_endpoint(&object).await
+                let object = machine.put_endpoint(&object).await?;
+                drop(held);
+                Ok(object)
             }
         }
     }
@@ -193,9 +197,14 @@ impl Target {
         match self {
             Self::Cluster(connection) => connection.change(found, change).await,
             Self::Local(machine) => {
+                let (endpoint, name) = (&found.spec.endpoint_name, found.deployment_name());
+                let held = machine.store.hold(endpoint)?;
+                let found = machine.store.deployment(endpoint, name)?;
+                let found = found.ok_or_else(|| self.not_found("deployment", name))?;
                 let mut object = found.clone();
                 change(&mut object)?;
                 if object.spec == found.spec && object.annotations() == found.annotations() {
+                    drop(held);
                     // Files of this machine may have changed where the document has not.
                     machine.restart(&found).await
                 } else {

@@ -44,6 +44,11 @@ const TRIES: u32 = 40;
 /// Passes over an endpoint whose files can't be understood before it is told again.
 const COMPLAINTS: u32 = 300;
 
+/// What an agent writes behind its process id once it is up.
+const UP: &str = "\nup\n";
+/// Time in which the gateway reads its table.
+const READ: Duration = Duration::from_millis(200);
+
 /// Why an agent ended.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
@@ -84,10 +89,20 @@ pub fn lives(folder: &EndpointFolder) -> Result<bool, FolderError> {
     if folder.lock().exists() { lock(folder).map(|lock| lock.is_none()) } else { Ok(false) }
 }
 
+/// Whether the agent of an endpoint lives and has found all that an agent before it has left: status and gateway tell
+/// what is.
+///
+/// # Errors
+/// When the lock can't be looked at.
+pub fn is_up(folder: &EndpointFolder) -> Result<bool, FolderError> {
+    let is_marked = folder::text(&folder.lock())?.is_some_and(|text| text.ends_with(UP));
+    Ok(is_marked && lives(folder)?)
+}
+
 /// Ends an agent that does not end by itself, by the process id that it has left in its lock.
 pub fn end(folder: &EndpointFolder) {
     let text = folder::text(&folder.lock()).ok().flatten().unwrap_or_default();
-    let process = text.trim().parse().ok().and_then(rustix::process::Pid::from_raw);
+    let process = text.lines().next().and_then(|first| first.parse().ok()).and_then(rustix::process::Pid::from_raw);
     // Held by whoever wrote it.
     if let (Some(process), Ok(true)) = (process, lives(folder)) {
         let _ = rustix::process::kill_process(process, rustix::process::Signal::KILL);
@@ -126,23 +141,31 @@ pub async fn run(store: &Store, endpoint: &str, shutdown: CancellationToken) -> 
         tracing::info!(endpoint, "there is no such endpoint");
         return Ok(());
     }
-    let _lock = take_lock(&folder, endpoint).await?;
+    let lock = take_lock(&folder, endpoint).await?;
     // What is fetched is read by the user of the container.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let address = port(&folder)?;
+    let mut agent = Agent::new(store, endpoint.to_owned(), folder, address);
+    let folder = agent.folder.clone();
     write_empty_route(&folder)?;
     let stop = CancellationToken::new();
     let mut gateway = tokio::spawn(gateway::run(gateway_options(&folder, address), stop.clone()));
-    let mut agent = Agent::new(store, endpoint.to_owned(), folder, address);
+    let mut is_up = false;
     let mut seen = None;
     let mut due = Instant::now();
     let mut is_told = false;
     let ended = loop {
         let written = agent.folder.written().ok();
-        if is_told || seen != written || Instant::now() >= due {
+        if is_told || seen != written || Instant::now() >= due || !is_up {
             (seen, due) = (written, Instant::now() + REVIEW);
+            let was_found = agent.is_found();
             if !agent.pass().await {
                 break Ok(());
+            }
+            if !is_up && was_found {
+                tokio::time::sleep(READ).await;
+                mark(&lock, &folder, UP)?;
+                is_up = true;
             }
         }
         is_told = tokio::select! {
@@ -171,12 +194,19 @@ async fn take_lock(folder: &EndpointFolder, endpoint: &str) -> Result<File, Agen
         if let Some(lock) = lock(folder)? {
             let disk = |source| FolderError::Disk { act: "writing", path: folder.lock(), source };
             lock.set_len(0).map_err(disk)?;
-            std::io::Write::write_all(&mut &lock, std::process::id().to_string().as_bytes()).map_err(disk)?;
+            mark(&lock, folder, &std::process::id().to_string())?;
             return Ok(lock);
         }
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
     Err(AgentError::Another(endpoint.to_owned()))
+}
+
+/// Writes at the end of the lock.
+fn mark(lock: &File, folder: &EndpointFolder, text: &str) -> Result<(), FolderError> {
+    let mut end = lock;
+    let written = std::io::Write::write_all(&mut end, text.as_bytes());
+    written.map_err(|source| FolderError::Disk { act: "writing", path: folder.lock(), source })
 }
 
 /// The port that the endpoint had before, or a free one.
@@ -194,9 +224,9 @@ fn port(folder: &EndpointFolder) -> Result<SocketAddr, AgentError> {
     Ok(address)
 }
 
-/// The gateway has a table from the start: the one of the agent before, or an empty one.
+/// The gateway has a table from the start. Not the one of the agent before: its ports may be others' by now.
 fn write_empty_route(folder: &EndpointFolder) -> Result<(), FolderError> {
-    if folder.route().exists() { Ok(()) } else { folder::write_bytes(&folder.route(), b"routes: []\n", 0o600) }
+    folder::write_bytes(&folder.route(), b"routes: []\n", 0o600)
 }
 
 fn gateway_options(folder: &EndpointFolder, address: SocketAddr) -> Options {
@@ -231,6 +261,8 @@ struct Agent {
     told: Option<OnlineEndpointStatus>,
     complaint: String,
     complaints: u32,
+    /// Whether it has been through all of the files once.
+    has_passed: bool,
 }
 
 impl Agent {
@@ -249,8 +281,14 @@ impl Agent {
             told: folder::read(&folder.status()).ok().flatten(),
             complaint: String::new(),
             complaints: 0,
+            has_passed: false,
             folder,
         }
+    }
+
+    /// Whether there has been a pass, and every instance that it found in the files has been looked for on the engine.
+    fn is_found(&self) -> bool {
+        self.has_passed && self.members.values().all(Member::is_found)
     }
 
     /// One pass; false when the endpoint is gone.
@@ -287,6 +325,7 @@ impl Agent {
             self.complain(&error);
         }
         self.search(&shared.engine).await;
+        self.has_passed = true;
         true
     }
 

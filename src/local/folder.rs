@@ -18,7 +18,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::SystemTime;
@@ -139,6 +139,12 @@ impl EndpointFolder {
     #[must_use]
     pub fn lock(&self) -> PathBuf {
         self.0.join("agent.lock")
+    }
+
+    /// Locked by who changes an object.
+    #[must_use]
+    pub fn change_lock(&self) -> PathBuf {
+        self.0.join("change.lock")
     }
 
     /// What the agent and its gateway log.
@@ -338,7 +344,10 @@ pub fn write_bytes(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FolderErr
     let name = path.file_name().map(|name| name.display().to_string()).unwrap_or_default();
     let on_its_way = path.with_file_name(format!(".{name}.{}.{number}", std::process::id()));
     let open = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&on_its_way);
-    let written = open.and_then(|mut file| file.write_all(bytes)).and_then(|()| fs::rename(&on_its_way, path));
+    // Whatever the process takes away from the rights of new files.
+    let rights = fs::Permissions::from_mode(mode);
+    let filled = open.and_then(|mut file| file.write_all(bytes).and_then(|()| file.set_permissions(rights)));
+    let written = filled.and_then(|()| fs::rename(&on_its_way, path));
     written.map_err(|error| {
         let _ = fs::remove_file(&on_its_way);
         FolderError::disk("writing", path)(error)
@@ -363,8 +372,6 @@ pub fn log(path: &Path) -> Result<File, FolderError> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     #[test]

@@ -72,6 +72,8 @@ pub enum Order {
 pub struct Handle {
     /// What is seen of it.
     pub view: watch::Receiver<View>,
+    /// Whether its container has been looked for.
+    pub found: watch::Receiver<bool>,
     /// Where its ports are on this machine.
     pub addresses: watch::Receiver<HashMap<u16, SocketAddr>>,
     /// What it is to do.
@@ -96,10 +98,11 @@ pub fn spawn(blueprint: Blueprint, shared: Shared) -> Handle {
     let (show, seen) = watch::channel(view);
     let (lead, addresses) = watch::channel(HashMap::new());
     let (order, orders) = watch::channel(Order::Live);
+    let (look, found) = watch::channel(false);
     let desk = Desk::new(place.fetch(&name));
-    let instance = Instance { blueprint, shared, place, name, needs, show, lead, desk: desk.clone() };
+    let instance = Instance { blueprint, shared, place, name, needs, show, lead, look, desk: desk.clone() };
     let task = tokio::spawn(instance.exist(orders));
-    Handle { view: seen, addresses, order, task, desk }
+    Handle { view: seen, found, addresses, order, task, desk }
 }
 
 struct Instance {
@@ -110,6 +113,7 @@ struct Instance {
     needs: Option<Needs>,
     show: watch::Sender<View>,
     lead: watch::Sender<HashMap<u16, SocketAddr>>,
+    look: watch::Sender<bool>,
     desk: Desk,
 }
 
@@ -194,20 +198,24 @@ impl Instance {
             match container::look(engine, &self.name).await {
                 Ok(None) => {
                     self.stands_no_more();
+                    self.look.send_replace(true);
                     return None;
                 }
                 Ok(Some(Found::Running { since, ports, image })) => {
                     self.runs(since, &ports, &image);
+                    self.look.send_replace(true);
                     return Some(Running { since, ports });
                 }
                 Ok(Some(Found::Ended(end))) => {
                     let end = End { message: self.message(&end).await, ..end };
+                    self.look.send_replace(true);
                     self.ended(end, crashes).await;
                     return None;
                 }
                 Ok(Some(Found::Made)) => {
                     let _ = container::remove(engine, &self.name).await;
                     self.stands_no_more();
+                    self.look.send_replace(true);
                     return None;
                 }
                 Err(error) => self.is_silent(&engine::words(&error)).await,

@@ -8,6 +8,7 @@ mod key;
 mod process;
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -48,6 +49,8 @@ impl Store {
             .or_else(|| Some(folder("XDG_STATE_HOME")?.join("mooring/local")))
             .or_else(|| Some(folder("HOME")?.join(".local/state/mooring/local")))
             .ok_or(StoreError::Homeless)?;
+        // Agents work in another folder.
+        let root = std::path::absolute(root).map_err(StoreError::Start)?;
         Ok(Self::at(root, std::env::current_exe().map_err(StoreError::Start)?))
     }
 
@@ -75,13 +78,47 @@ impl Store {
         EndpointFolder::new(&self.root, endpoint)
     }
 
+    /// Waits until nobody else changes something of an endpoint; others wait while this is held. What is read, changed and
+    /// written again has to be read within.
+    ///
+    /// # Errors
+    /// When the lock can't be had.
+    pub fn hold(&self, endpoint: &str) -> Result<File, StoreError> {
+        check::name("metadata.name", endpoint)?;
+        let path = self.folder(endpoint).change_lock();
+        let file = folder::log(&path)?;
+        let disk = |source| FolderError::Disk { act: "locking", path: path.clone(), source };
+        file.lock().map_err(disk)?;
+        Ok(file)
+    }
+
     /// All endpoints with their status, by name.
     ///
     /// # Errors
     /// When a file can't be read.
     pub fn endpoints(&self) -> Result<Vec<OnlineEndpoint>, StoreError> {
-        let names = folder::names(&self.root)?;
-        names.iter().filter_map(|name| self.endpoint(name).transpose()).collect()
+        self.names()?.iter().filter_map(|name| self.endpoint(name).transpose()).collect()
+    }
+
+    /// The names of the folders that may be endpoints.
+    ///
+    /// # Errors
+    /// When the folder can't be read.
+    pub fn names(&self) -> Result<Vec<String>, StoreError> {
+        let mut names = folder::names(&self.root)?;
+        names.retain(|name| check::name("metadata.name", name).is_ok());
+        Ok(names)
+    }
+
+    /// The names of the folders that may be deployments of an endpoint.
+    ///
+    /// # Errors
+    /// When the folder can't be read.
+    pub fn deployment_names(&self, endpoint: &str) -> Result<Vec<String>, StoreError> {
+        check::name("spec.endpointName", endpoint)?;
+        let mut names = self.folder(endpoint).deployments()?;
+        names.retain(|name| check::name("spec.deploymentName", name).is_ok());
+        Ok(names)
     }
 
     /// An endpoint with its status; `None` when it does not exist.
@@ -101,9 +138,7 @@ impl Store {
     /// # Errors
     /// When a file can't be read.
     pub fn deployments(&self, endpoint: &str) -> Result<Vec<OnlineDeployment>, StoreError> {
-        check::name("spec.endpointName", endpoint)?;
-        let names = self.folder(endpoint).deployments()?;
-        names.iter().filter_map(|name| self.deployment(endpoint, name).transpose()).collect()
+        self.deployment_names(endpoint)?.iter().filter_map(|name| self.deployment(endpoint, name).transpose()).collect()
     }
 
     /// A deployment with its status; `None` when it does not exist. Upper and lower case are the same name.

@@ -219,3 +219,86 @@ async fn without_an_engine_it_is_said_how_to_get_one() {
     assert_eq!(terminal.with("endpoint list -o name", "", &nowhere).await.data, "");
     assert_eq!(terminal.with("doctor", "", &nowhere).await.code, Some(1));
 }
+
+/// The deployment alone answers a word of its own.
+async fn serve(terminal: &Terminal, word: &str) {
+    terminal.write("model/weights", "7");
+    terminal.write("all.yaml", &documents(word));
+    terminal.prints(&format!("endpoint create -f {}", terminal.path("all.yaml"))).await;
+    terminal.prints("endpoint traffic -n verbs blue=100").await;
+}
+
+#[tokio::test]
+async fn two_people_with_the_same_documents_have_containers_of_their_own() {
+    support::image().await;
+    let (alice, bob) = (Terminal::new(), Terminal::new());
+    serve(&alice, "alice").await;
+    serve(&bob, "bob").await;
+    assert_eq!(alice.asks("-n verbs").await.data, "alice ./model/weights=7 score.py=mapped");
+    assert_eq!(bob.asks("-n verbs").await.data, "bob ./model/weights=7 score.py=mapped");
+    bob.prints("endpoint delete -n verbs --yes").await;
+    assert_eq!(alice.asks("-n verbs").await.data, "alice ./model/weights=7 score.py=mapped");
+    alice.prints("endpoint delete -n verbs --yes").await;
+}
+
+#[tokio::test]
+async fn what_an_agent_has_left_is_found_before_anything_is_told() {
+    support::image().await;
+    let terminal = Terminal::new();
+    serve(&terminal, "one").await;
+    let folder = mooring_operator::local::folder::EndpointFolder::new(Path::new(&terminal.path("state")), "verbs");
+    mooring_operator::local::agent::end(&folder);
+    assert_eq!(terminal.asks("-n verbs").await.data, "one ./model/weights=7 score.py=mapped");
+
+    // As after a restart of the machine: neither agent nor container.
+    mooring_operator::local::agent::end(&folder);
+    let engine = mooring_operator::local::engine::Engine::connect().await.unwrap();
+    let labels = [(mooring_operator::local::annotation::FOLDER, folder.path().to_str().unwrap())];
+    for (name, _) in mooring_operator::local::instance::container::labelled(&engine, &labels, "").await.unwrap() {
+        mooring_operator::local::instance::container::remove(&engine, &name).await.unwrap();
+    }
+    terminal.prints("deployment rollout status -e verbs -n blue").await;
+    assert_eq!(terminal.asks("-n verbs").await.data, "one ./model/weights=7 score.py=mapped");
+    terminal.prints("endpoint delete -n verbs --yes").await;
+}
+
+#[tokio::test]
+async fn what_can_not_be_read_hides_nothing_else_and_is_deleted() {
+    let terminal = Terminal::new();
+    terminal.prints("endpoint create -n broken").await;
+    terminal.prints("endpoint create -n whole").await;
+    terminal.write("state/broken/deployments/blue/deployment.yaml", "{{{");
+    terminal.write("state/lost+found/x", "");
+    let listed = terminal.prints("deployment list -o name").await;
+    assert!(listed.said.contains("deployment broken/blue is left out: "), "{listed}");
+    assert_eq!(terminal.prints("endpoint list -o name").await.data, "broken\nwhole\n");
+    terminal.prints("deployment delete -e broken -n blue --yes").await;
+    terminal.write("state/broken/deployments/blue/deployment.yaml", "");
+    terminal.write("state/broken/endpoint.yaml", "{{{");
+    let listed = terminal.prints("endpoint list -o name").await;
+    assert!(listed.said.contains("endpoint \"broken\" is left out: "), "{listed}");
+    terminal.prints("endpoint delete -n broken --yes").await;
+    terminal.prints("endpoint delete -n whole --yes").await;
+}
+
+#[tokio::test]
+async fn verbs_at_the_same_moment_lose_nothing() {
+    let terminal = Terminal::new();
+    terminal.prints("endpoint create -n busy").await;
+    let secret = |number: usize| {
+        let secret = json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": format!("s{number}")}, "stringData": {"a": "b"},
+        });
+        let endpoint =
+            json!({"apiVersion": "mooring.dev/v1alpha1", "kind": "OnlineEndpoint", "metadata": {"name": "busy"}});
+        format!("---\n{secret}\n---\n{endpoint}\n")
+    };
+    let at_once =
+        (0..8).map(async |number| terminal.with("endpoint update -f - --no-wait", &secret(number), &[]).await);
+    for ended in futures::future::join_all(at_once).await {
+        assert_eq!(ended.code, Some(0), "{ended}");
+    }
+    let kept = std::fs::read_to_string(terminal.path("state/busy/secrets.yaml")).unwrap();
+    assert!((0..8).all(|number| kept.contains(&format!("s{number}:"))), "{kept}");
+    terminal.prints("endpoint delete -n busy --yes").await;
+}

@@ -18,7 +18,11 @@ use crate::plan::traffic;
 
 pub(super) async fn endpoint(target: &Target, asked: &DeleteEndpoint) -> Result<(), CliError> {
     let name = &asked.name;
-    let deployments = target.deployments(Some(name)).await?;
+    let deployments = match target {
+        Target::Cluster(_) => target.deployments(Some(name)).await?,
+        // What can't be read is deleted all the same.
+        Target::Local(_) => target.deployments(Some(name)).await.unwrap_or_default(),
+    };
     let exists = match target {
         Target::Cluster(_) => target.find_endpoint(name).await?.is_some() || !deployments.is_empty(),
         // Containers may be all that is left.
@@ -53,7 +57,16 @@ pub(super) async fn endpoint(target: &Target, asked: &DeleteEndpoint) -> Result<
 }
 
 pub(super) async fn deployment(target: &Target, asked: &DeleteDeployment) -> Result<(), CliError> {
-    let found = target.named(&asked.deployment).await?;
+    let found = target.named(&asked.deployment).await;
+    let name = &asked.deployment.name;
+    if let (Target::Local(machine), Err(_), Some(endpoint)) = (target, &found, &asked.deployment.endpoint_name)
+        && machine.store.deployment_names(endpoint)?.iter().any(|one| one.eq_ignore_ascii_case(name))
+    {
+        // What can't be read is deleted all the same.
+        confirm(asked.yes, &format!("Delete deployment {name:?} of endpoint {endpoint:?} {}?", target.place()))?;
+        return told("deployment", name, machine.store.delete_deployment(endpoint, name).await?);
+    }
+    let found = found?;
     let (shown, endpoint) = (found.deployment_name(), &found.spec.endpoint_name);
     confirm(asked.yes, &format!("Delete deployment {shown:?} of endpoint {endpoint:?} {}?", target.place()))?;
     match target {

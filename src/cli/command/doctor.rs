@@ -128,7 +128,7 @@ pub(super) async fn of_machine(machine: &Machine, doctor: &Doctor) -> Result<(),
         Err(error) => failed(error.to_string(), "Start the engine, or say where it is with DOCKER_HOST."),
     };
     find("L001", "container engine", engine);
-    for endpoint in machine.store.endpoints()? {
+    for endpoint in machine.endpoints()? {
         let name = endpoint.name_any();
         let said = if machine.store.has_agent(&name)? {
             let address = machine.store.gateway_address(&name)?.map(|it| it.to_string()).unwrap_or_default();

@@ -22,6 +22,8 @@ pub(super) async fn keys(target: &Target, asked: &RegenerateKeys) -> Result<(), 
                 KeyType::Primary => Key::Primary,
                 KeyType::Secondary => Key::Secondary,
             };
+            target.endpoint(&asked.name).await?;
+            let _held = machine.store.hold(&asked.name)?;
             machine.store.regenerate_key(&asked.name, which)?;
         }
     }

@@ -56,6 +56,11 @@ impl Member {
         self.object.is_none() && self.instances.is_empty()
     }
 
+    /// Whether it is known of every instance whether its container runs.
+    pub(super) fn is_found(&self) -> bool {
+        self.instances.values().all(|handle| *handle.found.borrow())
+    }
+
     /// Whether an instance of this name is its own.
     pub(super) fn has(&self, instance: &str) -> bool {
         self.instances.values().any(|handle| handle.view.borrow().name == instance)
@@ -208,7 +213,7 @@ impl Member {
             }
         }
         for number in make {
-            let blueprint = blueprint(&self.name, object, &pod, &revision, number);
+            let blueprint = blueprint(&self.name, &self.place, object, &pod, &revision, number);
             let name = blueprint.name();
             tracing::info!(instance = name, "making it");
             // What an earlier one of this name has left says nothing of this one.
@@ -244,13 +249,21 @@ fn revision(workload: &Deployment, object: &OnlineDeployment) -> Option<String> 
     Some(digest(&(&template.spec, local)))
 }
 
-fn blueprint(name: &str, object: &OnlineDeployment, pod: &PodSpec, revision: &str, number: u32) -> Blueprint {
+fn blueprint(
+    name: &str,
+    place: &DeploymentFolder,
+    object: &OnlineDeployment,
+    pod: &PodSpec,
+    revision: &str,
+    number: u32,
+) -> Blueprint {
     let annotation = |key: &str| object.metadata.annotations.as_ref().and_then(|all| all.get(key)).cloned();
     let timeout = u64::try_from(object.spec.request_settings.request_timeout_ms).unwrap_or_default();
     Blueprint {
         endpoint: object.spec.endpoint_name.clone(),
         deployment: name.to_owned(),
         revision: revision.to_owned(),
+        place: place.path().to_owned(),
         number,
         pod: pod.clone(),
         build: annotation(BUILD_CONTEXT)

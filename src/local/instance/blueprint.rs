@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{Container, PodSpec};
 use serde::{Deserialize, Serialize};
 
 use crate::plan::build::pod::SERVER;
+use crate::plan::change::digest;
 
 /// What an instance is made from.
 #[derive(Serialize, Deserialize, Clone, Debug)]
@@ -17,6 +18,8 @@ pub struct Blueprint {
     pub deployment: String,
     /// The digest of its template.
     pub revision: String,
+    /// The state folder of its deployment: others may have one of the same name on the same engine.
+    pub place: PathBuf,
     /// Its number.
     pub number: u32,
     /// The pod.
@@ -37,8 +40,8 @@ impl Blueprint {
     /// The name of the instance and of its container.
     #[must_use]
     pub fn name(&self) -> String {
-        let revision = self.revision.get(..8).unwrap_or(&self.revision);
-        format!("mooring-{}-{}-{}-{revision}", self.endpoint, self.deployment, self.number)
+        let mark = digest(&(&self.place, &self.endpoint, &self.deployment, &self.revision));
+        format!("mooring-{}-{}-{}-{}", self.endpoint, self.deployment, self.number, mark.get(..8).unwrap_or(&mark))
     }
 
     /// The container of the inference server.

@@ -49,6 +49,14 @@ pub(super) fn deployment(object: &OnlineDeployment) -> Result<(), StoreError> {
     if spec.model.as_ref().is_some_and(|model| model.unpack && host_path::path(&model.uri).is_some()) {
         return invalid("spec.model.unpack", unpacks);
     }
+    let model = spec.model.as_ref().map(|model| ("spec.model.uri", &model.uri));
+    let code = spec.code_configuration.as_ref().and_then(|code| code.code.uri.as_ref());
+    let code = code.map(|uri| ("spec.codeConfiguration.code.uri", uri));
+    for (field, uri) in model.into_iter().chain(code) {
+        if host_path::path(uri).is_some_and(|path| path.trim_matches('/').is_empty()) {
+            return invalid(field, "is the whole of this machine; name the folder");
+        }
+    }
     if let Some(code) = &spec.code_configuration {
         let source = &code.code;
         if source.uri.is_some() == source.config_map_name.is_some() {

@@ -16,6 +16,8 @@ const BEGIN: Duration = Duration::from_secs(20);
 /// Lines of the agent's log that an error shows.
 const SHOWN: usize = 10;
 
+/// Time after which one that does not live is started again: others may have looked at the lock at that moment.
+const AGAIN: Duration = Duration::from_secs(3);
 /// Time between two looks.
 const PERIOD: Duration = Duration::from_millis(50);
 
@@ -45,18 +47,20 @@ impl Store {
     /// When there is no container engine, the endpoint does not exist, or the agent does not begin.
     pub async fn ensure_agent(&self, endpoint: &str) -> Result<SocketAddr, StoreError> {
         self.existing(endpoint)?;
-        Engine::connect().await?;
         let folder = self.folder(endpoint);
-        if !self.has_agent(endpoint)? {
-            self.start_agent(endpoint, &folder)?;
-        }
         let since = Instant::now();
+        let mut started: Option<Instant> = None;
         loop {
-            if let Some(address) = self.gateway_address(endpoint)?
-                && self.has_agent(endpoint)?
+            if agent::is_up(&folder)?
+                && let Some(address) = self.gateway_address(endpoint)?
                 && tokio::net::TcpStream::connect(address).await.is_ok()
             {
                 return Ok(address);
+            }
+            if started.is_none_or(|last| last.elapsed() > AGAIN) && !self.has_agent(endpoint)? {
+                Engine::connect().await?;
+                self.start_agent(endpoint, &folder)?;
+                started = Some(Instant::now());
             }
             if since.elapsed() > BEGIN {
                 let text = folder::text(&folder.agent_log())?.unwrap_or_default();
