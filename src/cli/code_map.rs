@@ -1,7 +1,6 @@
 //! Small scoring code as a `ConfigMap`: no store is needed for a script.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::path::Path;
 
 use k8s_openapi::ByteString;
@@ -9,7 +8,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use sha2::{Digest, Sha256};
 
-use super::parcel::{Content, list};
+use super::parcel::{Content, hexadecimal, list};
 use crate::api::artifact::ArtifactKind;
 
 /// The most that a `ConfigMap` takes, in bytes (API server: 1 MiB for all of its values), with room for the names.
@@ -72,12 +71,9 @@ fn name(deployment: &str, files: &BTreeMap<String, Vec<u8>>) -> String {
         }
     }
     let head: String = deployment.chars().take(NAME).collect();
-    let mut text = format!("{}-code-", head.trim_end_matches('-'));
-    for byte in digest.finalize().iter().take(DIGEST) {
-        // Writing into a text can't fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
+    let digest = digest.finalize();
+    let digest = digest.get(..DIGEST).unwrap_or(&digest);
+    format!("{}-code-{}", head.trim_end_matches('-'), hexadecimal(digest))
 }
 
 #[cfg(test)]

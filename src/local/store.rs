@@ -10,6 +10,7 @@ mod process;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -27,6 +28,9 @@ use key::fresh_key;
 pub use deletion::Deleted;
 pub use error::StoreError;
 pub use key::{Key, Keys};
+
+/// Time between two looks at what another process does.
+const PERIOD: Duration = Duration::from_millis(50);
 
 /// The variable that names the folder of local mode.
 pub const FOLDER_VARIABLE: &str = "MOORING_LOCAL_STATE";
@@ -90,14 +94,6 @@ impl Store {
         let disk = |source| FolderError::Disk { act: "locking", path: path.clone(), source };
         file.lock().map_err(disk)?;
         Ok(file)
-    }
-
-    /// All endpoints with their status, by name.
-    ///
-    /// # Errors
-    /// When a file can't be read.
-    pub fn endpoints(&self) -> Result<Vec<OnlineEndpoint>, StoreError> {
-        self.names()?.iter().filter_map(|name| self.endpoint(name).transpose()).collect()
     }
 
     /// The names of the folders that may be endpoints.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Store, StoreError, check};
+use super::{PERIOD, Store, StoreError, check};
 use crate::local::agent;
 use crate::local::annotation::{DEPLOYMENT, ENDPOINT, FOLDER, INSTANCE};
 use crate::local::engine::{self, Engine, EngineError};
@@ -11,9 +11,6 @@ use crate::local::instance::container;
 
 /// Longest wait for an agent to end by itself.
 const END: Duration = Duration::from_secs(15);
-
-/// Time between two looks.
-const PERIOD: Duration = Duration::from_millis(50);
 
 /// What was removed.
 #[derive(Debug, Default)]

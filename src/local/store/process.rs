@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::{FOLDER_VARIABLE, Store, StoreError, check};
+use super::{FOLDER_VARIABLE, PERIOD, Store, StoreError, check};
 use crate::local::agent;
 use crate::local::engine::Engine;
 use crate::local::folder::{self, EndpointFolder};
@@ -18,9 +18,6 @@ const SHOWN: usize = 10;
 
 /// Time after which one that does not live is started again: others may have looked at the lock at that moment.
 const AGAIN: Duration = Duration::from_secs(3);
-/// Time between two looks.
-const PERIOD: Duration = Duration::from_millis(50);
-
 impl Store {
     /// Where the gateway of an endpoint listens; `None` when it never has.
     ///
