@@ -321,7 +321,7 @@ impl Agent {
             }
         }
         self.members.retain(|_, member| !member.is_gone());
-        if let Err(error) = self.tell(&endpoint) {
+        if let Err(error) = self.tell(&endpoint).await {
             self.complain(&error);
         }
         self.search(&shared.engine).await;
@@ -330,7 +330,7 @@ impl Agent {
     }
 
     /// Status of the endpoint, and the gateway's table.
-    fn tell(&mut self, endpoint: &OnlineEndpoint) -> Result<(), FolderError> {
+    async fn tell(&mut self, endpoint: &OnlineEndpoint) -> Result<(), FolderError> {
         let members: Vec<&Member> = self.members.values().filter(|member| member.object.is_some()).collect();
         let mut object = endpoint.clone();
         object.status.clone_from(&self.told);
@@ -338,6 +338,8 @@ impl Agent {
         if planned.text != self.written {
             folder::write_bytes(&self.folder.route(), planned.text.as_bytes(), 0o600)?;
             self.written = planned.text;
+            // Nobody is told of a table before the gateway has read it.
+            tokio::time::sleep(READ).await;
         }
         self.route = planned.route;
         if self.told.as_ref() != Some(&planned.status) {
