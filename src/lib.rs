@@ -25,7 +25,7 @@ pub mod cli;
 pub mod fetch;
 #[cfg(feature = "gateway")]
 pub mod gateway;
-#[cfg(feature = "cli")]
+#[cfg(feature = "local")]
 pub mod local;
 #[cfg(feature = "operator")]
 pub mod operator;

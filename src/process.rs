@@ -7,8 +7,11 @@ pub mod admin;
 #[cfg(feature = "answer")]
 pub mod answer;
 pub mod build;
+pub mod cause;
 #[cfg(feature = "gateway")]
 pub mod descriptors;
+#[cfg(any(feature = "operator", feature = "local"))]
+pub mod key;
 #[cfg(feature = "admin")]
 pub mod readiness;
 #[cfg(feature = "admin")]

@@ -95,9 +95,6 @@ pub struct OnlineEndpointSpec {
     pub ingress: Option<EndpointIngress>,
 }
 
-/// Random bytes of a key: 43 characters of base64url.
-pub const KEY_BYTES: usize = 32;
-
 /// How callers of an endpoint are authenticated.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AuthMode {

@@ -1,6 +1,5 @@
 //! The command line: from the arguments to `cli::command`.
 
-use std::error::Error;
 use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
@@ -10,6 +9,7 @@ use mooring_operator::cli::arguments::Arguments;
 use mooring_operator::cli::called::Called;
 use mooring_operator::cli::talk::{self, Manner};
 use mooring_operator::cli::{CliError, command, complete};
+use mooring_operator::process::cause;
 
 fn main() -> anyhow::Result<ExitCode> {
     let mut line = std::env::args_os();
@@ -22,12 +22,7 @@ fn main() -> anyhow::Result<ExitCode> {
     talk::log(arguments.talk);
     // Every library uses the same provider; a second installation is no error.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let mut builder = if arguments.command.is_busy() {
-        tokio::runtime::Builder::new_multi_thread()
-    } else {
-        tokio::runtime::Builder::new_current_thread()
-    };
-    let runtime = builder.enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     Ok(end(called, runtime.block_on(command::run(arguments))))
 }
 
@@ -44,18 +39,8 @@ fn end(called: Called, ended: Result<(), CliError>) -> ExitCode {
     if error.reader_is_gone() {
         return ExitCode::SUCCESS;
     }
-    let mut told = error.to_string();
-    let mut lines = vec![format!("{}: {told}", called.words())];
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        // Many libraries repeat the cause in their own words.
-        if !told.contains(&next.to_string()) {
-            told = next.to_string();
-            lines.push(format!("  because: {told}"));
-        }
-        cause = next.source();
-    }
+    let told = format!("{}: {}", called.words(), cause::told(&error).join("\n  because: "));
     // Whoever has closed standard error does not want to hear of it.
-    let _ = writeln!(std::io::stderr(), "{}", called.rewrite(&lines.join("\n")));
+    let _ = writeln!(std::io::stderr(), "{}", called.rewrite(&told));
     ExitCode::from(error.exit_code())
 }

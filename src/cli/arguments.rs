@@ -149,28 +149,6 @@ pub enum Command {
     /// Print the version of this program.
     #[command(after_help = "Example:\n  mooring version")]
     Version,
-    /// Run the gateway and the instances of a local endpoint. Started by the verbs with --local.
-    #[command(hide = true, after_help = "Example:\n  mooring local-agent --name iris")]
-    LocalAgent {
-        /// Name of the endpoint.
-        #[arg(short, long)]
-        name: String,
-    },
-    /// Fetch what the plan in a folder says. Started by the local agent.
-    #[command(hide = true, after_help = "Example:\n  mooring local-fetch --folder fetches/iris-blue-0")]
-    LocalFetch {
-        /// The folder of plan and report.
-        #[arg(long)]
-        folder: PathBuf,
-    },
-}
-
-impl Command {
-    /// Whether it has work for several processors.
-    #[must_use]
-    pub const fn is_busy(&self) -> bool {
-        matches!(self, Self::LocalFetch { .. })
-    }
 }
 
 /// An absolute URI of the web.

@@ -9,7 +9,6 @@ mod doctor;
 mod explain;
 mod instance_type;
 mod invoke;
-mod local;
 mod logs;
 mod quota;
 mod regenerate;
@@ -54,8 +53,6 @@ pub async fn run(arguments: Arguments) -> Result<(), CliError> {
             Ok(())
         }
         Command::Version => print::text(concat!("mooring ", env!("CARGO_PKG_VERSION"), "\n")),
-        Command::LocalAgent { name } => local::agent(&name).await,
-        Command::LocalFetch { folder } => local::fetch(&folder).await,
         Command::Convert(asked) => convert::convert(&asked).await,
         Command::Explain(asked) => explain::explain(&asked.what),
         Command::Doctor(asked) => match Target::of(cluster).await? {

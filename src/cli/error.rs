@@ -283,15 +283,6 @@ pub enum CliError {
     /// Local mode can't do it.
     #[error(transparent)]
     Local(#[from] StoreError),
-    /// The local agent can't go on.
-    #[error("the local agent can't go on")]
-    Agent(#[source] Cause),
-    /// The storage initializer of local mode has failed.
-    #[error("not everything is in place; the lines above tell why")]
-    NotFetched {
-        /// The exit code of `mooring-fetch` for it.
-        code: u8,
-    },
     /// The output could not be put into its form.
     #[error("putting the output into its form failed")]
     Form(#[source] Cause),
@@ -316,7 +307,6 @@ impl CliError {
             | Self::Gone { .. }
             | Self::Unexplained { .. } => 3,
             Self::TimedOut { .. } | Self::Late { .. } => 4,
-            Self::NotFetched { code } => *code,
             // What a shell says of a program that SIGINT ended.
             Self::Interrupted { .. } => 130,
             _ => 1,

@@ -14,10 +14,10 @@ use super::talk::say;
 use crate::api::deployment::OnlineDeployment;
 use crate::api::endpoint::OnlineEndpoint;
 use crate::api::label;
-use crate::local::engine::Engine;
 use crate::local::logs::Extent;
-use crate::local::store::{Store, StoreError};
+use crate::local::store::Store;
 use crate::plan::seen::note::{Note, Topic};
+use crate::process::cause;
 
 /// This machine.
 pub(super) struct Machine {
@@ -40,7 +40,7 @@ impl Machine {
                     self.tell_when_asleep(&name)?;
                     all.push(endpoint);
                 }
-                Err(error) => say!("endpoint {name:?} is left out: {}", causes(&error)),
+                Err(error) => say!("endpoint {name:?} is left out: {}", cause::told(&error).join(": ")),
             }
         }
         Ok(all)
@@ -58,7 +58,7 @@ impl Machine {
             for name in self.store.deployment_names(&endpoint)? {
                 match self.store.deployment(&endpoint, &name) {
                     Ok(found) => all.extend(found),
-                    Err(error) => say!("deployment {endpoint}/{name} is left out: {}", causes(&error)),
+                    Err(error) => say!("deployment {endpoint}/{name} is left out: {}", cause::told(&error).join(": ")),
                 }
             }
             if all.len() > before {
@@ -84,20 +84,17 @@ impl Machine {
         Ok(())
     }
 
-    /// Nothing is changed while nobody could carry it out.
-    async fn engine(&self) -> Result<(), CliError> {
-        Engine::connect().await.map(drop).map_err(|error| CliError::Local(error.into()))
-    }
-
     pub(super) async fn put_endpoint(&self, object: &OnlineEndpoint) -> Result<OnlineEndpoint, CliError> {
-        self.engine().await?;
+        // Nothing is changed while nobody could carry it out.
+        self.store.is_able().await?;
         let object = self.store.put_endpoint(object)?;
         self.store.ensure_agent(&object.name_any()).await?;
         Ok(object)
     }
 
     pub(super) async fn put_deployment(&self, object: &OnlineDeployment) -> Result<OnlineDeployment, CliError> {
-        self.engine().await?;
+        // Nothing is changed while nobody could carry it out.
+        self.store.is_able().await?;
         let object = self.store.put_deployment(object)?;
         self.store.ensure_agent(&object.spec.endpoint_name).await?;
         Ok(object)
@@ -106,7 +103,8 @@ impl Machine {
     /// Replaces the instances of a deployment: they see files as they are now.
     pub(super) async fn restart(&self, found: &OnlineDeployment) -> Result<OnlineDeployment, CliError> {
         let (endpoint, name) = (&found.spec.endpoint_name, found.deployment_name());
-        self.engine().await?;
+        // Nothing is changed while nobody could carry it out.
+        self.store.is_able().await?;
         let _held = self.store.hold(endpoint)?;
         let object = self.store.restart(endpoint, name)?;
         self.store.ensure_agent(endpoint).await?;
@@ -222,17 +220,6 @@ impl From<Note> for Happened {
             message: format!("{}{times}", note.text),
         }
     }
-}
-
-/// An error with what it comes from.
-fn causes(error: &StoreError) -> String {
-    let mut words = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(next) = cause {
-        words = format!("{words}: {next}");
-        cause = next.source();
-    }
-    words
 }
 
 /// The endpoints that a file speaks of, each once.

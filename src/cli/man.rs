@@ -28,7 +28,7 @@ pub(super) fn write(grammar: Command, directory: &Path) -> Result<usize, CliErro
 fn pages(grammar: Command) -> io::Result<Vec<(String, Vec<u8>)>> {
     fn walk(command: &Command, pages: &mut Vec<(String, Vec<u8>)>) -> io::Result<()> {
         pages.push(page(command)?);
-        command.get_subcommands().filter(|verb| !verb.is_hide_set()).try_for_each(|verb| walk(verb, pages))
+        command.get_subcommands().try_for_each(|verb| walk(verb, pages))
     }
     let mut grammar = grammar.disable_help_subcommand(true);
     grammar.build();
@@ -94,10 +94,7 @@ mod tests {
         fn names(command: &Command, above: &str, all: &mut Vec<String>) {
             let name = format!("{above}{}", command.get_name());
             all.push(format!("{name}.1"));
-            command
-                .get_subcommands()
-                .filter(|verb| !verb.is_hide_set())
-                .for_each(|verb| names(verb, &format!("{name}-"), all));
+            command.get_subcommands().for_each(|verb| names(verb, &format!("{name}-"), all));
         }
         let mut wanted = Vec::new();
         names(&Arguments::command(), "", &mut wanted);

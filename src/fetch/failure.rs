@@ -10,6 +10,7 @@ use reqwest::StatusCode;
 
 use crate::catalogue::Reason;
 use crate::fetch::address;
+use crate::process::cause;
 
 type Source = Box<dyn Error + Send + Sync>;
 
@@ -150,11 +151,7 @@ impl Failure {
     /// What failed and the deepest cause, for people.
     #[must_use]
     pub fn sentence(&self) -> String {
-        let mut deepest = self.source();
-        while let Some(next) = deepest.and_then(Error::source) {
-            deepest = Some(next);
-        }
-        deepest.map_or_else(|| self.act.clone(), |cause| format!("{}: {cause}", self.act))
+        self.source().map_or_else(|| self.act.clone(), |error| format!("{}: {}", self.act, cause::root(error)))
     }
 }
 

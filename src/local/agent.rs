@@ -29,8 +29,8 @@ use crate::gateway::{self, GatewayError, Options, Source};
 use crate::plan::Config;
 use member::Member;
 
-/// The hidden verb that runs it.
-pub const VERB: &str = "local-agent";
+/// The verb of `mooring-local` that runs it.
+pub const VERB: &str = "agent";
 /// Time between two looks at the files.
 const PERIOD: Duration = Duration::from_millis(200);
 /// Longest time between two passes: some decisions are of the clock alone.

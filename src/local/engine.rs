@@ -7,6 +7,8 @@ use bollard::errors::Error as EngineAnswer;
 use bollard::models::SystemInfo;
 use bollard::{API_DEFAULT_VERSION, Docker};
 
+use crate::process::cause;
+
 /// Seconds that an answer of the engine may take; streams are not bound by it.
 const TIMEOUT: u64 = 120;
 /// Longest wait for a sign of life.
@@ -124,18 +126,7 @@ pub fn words(error: &EngineAnswer) -> String {
     match error {
         EngineAnswer::DockerResponseServerError { message, .. } => message.trim().to_owned(),
         EngineAnswer::DockerStreamError { error } => error.trim().to_owned(),
-        other => {
-            let mut words = other.to_string();
-            let mut cause = std::error::Error::source(other);
-            while let Some(next) = cause {
-                // Many libraries repeat the cause in their own words.
-                if !words.contains(&next.to_string()) {
-                    words = format!("{words}: {next}");
-                }
-                cause = next.source();
-            }
-            words
-        }
+        other => cause::told(other).join(": "),
     }
 }
 

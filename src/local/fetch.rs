@@ -10,8 +10,8 @@ use crate::api::artifact::{ArtifactPlan, ArtifactReport};
 use crate::fetch::progress::Board;
 use crate::fetch::{self, Patience, report};
 
-/// The hidden verb that runs it.
-pub const VERB: &str = "local-fetch";
+/// The verb of `mooring-local` that runs it.
+pub const VERB: &str = "fetch";
 /// Patience, as `mooring-fetch` has it by default.
 const PATIENCE: Patience = Patience { attempts: 5, connect: Duration::from_secs(10), stall: Duration::from_secs(10) };
 /// Time between two writings of the progress.

@@ -35,6 +35,9 @@ const PERIOD: Duration = Duration::from_millis(50);
 /// The variable that names the folder of local mode.
 pub const FOLDER_VARIABLE: &str = "MOORING_LOCAL_STATE";
 
+/// The program that agents and storage initializers are.
+const PROGRAM: &str = "mooring-local";
+
 /// Where the state of local mode is.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -43,7 +46,8 @@ pub struct Store {
 }
 
 impl Store {
-    /// The store of this user: `MOORING_LOCAL_STATE`, or `mooring/local` in the folder for state. Agents are this program.
+    /// The store of this user: `MOORING_LOCAL_STATE`, or `mooring/local` in the folder for state. Agents are the
+    /// `mooring-local` beside this program.
     ///
     /// # Errors
     /// When it is not known where.
@@ -54,8 +58,11 @@ impl Store {
             .or_else(|| Some(folder("HOME")?.join(".local/state/mooring/local")))
             .ok_or(StoreError::Homeless)?;
         // Agents work in another folder.
-        let root = std::path::absolute(root).map_err(StoreError::Start)?;
-        Ok(Self::at(root, std::env::current_exe().map_err(StoreError::Start)?))
+        let root = std::path::absolute(root).map_err(StoreError::Own)?;
+        let own = std::env::current_exe().map_err(StoreError::Own)?;
+        // Where a link to it is, the other is not.
+        let own = own.canonicalize().unwrap_or(own);
+        Ok(Self::at(root, own.with_file_name(PROGRAM)))
     }
 
     /// The store in a folder. `program` is started as agents and as storage initializers.

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::core::DeserializeGuard;
@@ -12,12 +10,13 @@ use kube_runtime::controller::Action;
 use super::cache::Guarded;
 use super::pass::{PassError, Tools, guarded};
 use super::{act, run, tell};
-use crate::api::endpoint::{KEY_BYTES, OnlineEndpoint, OnlineEndpointStatus};
+use crate::api::endpoint::{OnlineEndpoint, OnlineEndpointStatus};
 use crate::plan::build::secret::{PRIMARY, SECONDARY};
 use crate::plan::endpoint::plan;
 use crate::plan::seen::FreshKeys;
 use crate::plan::status::endpoint::failed;
 use crate::plan::status::news;
+use crate::process::key;
 
 /// The name of the kind in metrics and logs.
 pub(super) const KIND: &str = "OnlineEndpoint";
@@ -66,10 +65,6 @@ async fn say(tools: &Tools, object: &OnlineEndpoint, status: &OnlineEndpointStat
 
 /// Keys for an endpoint that has none yet.
 fn fresh_keys() -> Result<FreshKeys, PassError> {
-    let key = || {
-        let mut bytes = [0_u8; KEY_BYTES];
-        getrandom::fill(&mut bytes).map(|()| URL_SAFE_NO_PAD.encode(bytes))
-    };
-    let keys = [PRIMARY, SECONDARY].into_iter().map(|name| Ok((name, key()?))).collect::<Result<_, _>>();
+    let keys = [PRIMARY, SECONDARY].into_iter().map(|name| Ok((name, key::fresh()?))).collect::<Result<_, _>>();
     keys.map(FreshKeys).map_err(PassError::Randomness)
 }

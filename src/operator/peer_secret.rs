@@ -3,19 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 use kube::api::{Api, ObjectMeta, PostParams};
 use tokio_util::sync::CancellationToken;
 
 use super::place::Place;
+use crate::process::key;
 
 /// Its only key.
 const KEY: &str = "secret";
-/// Random bytes of the secret.
-const BYTES: usize = 32;
 /// How often it is looked for: gateways that run need it only to find new ones.
 const INTERVAL: Duration = Duration::from_mins(1);
 /// Pause after a failure: the first gateways wait.
@@ -52,12 +49,10 @@ async fn make_if_missing(secrets: &Api<Secret>, name: &str) -> Result<bool, Box<
     if secrets.get_metadata_opt(name).await?.is_some() {
         return Ok(false);
     }
-    let mut bytes = [0; BYTES];
-    getrandom::fill(&mut bytes)?;
     let secret = Secret {
         metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
         immutable: Some(true),
-        string_data: Some(BTreeMap::from([(KEY.to_owned(), URL_SAFE_NO_PAD.encode(bytes))])),
+        string_data: Some(BTreeMap::from([(KEY.to_owned(), key::fresh()?)])),
         ..Secret::default()
     };
     match secrets.create(&PostParams::default(), &secret).await {

@@ -33,7 +33,7 @@ impl Trial {
     pub async fn new(name: &str, spec: Value) -> Self {
         image().await;
         let root = tempfile::tempdir().unwrap();
-        let store = Store::at(root.path().join("state"), PathBuf::from(env!("CARGO_BIN_EXE_mooring")));
+        let store = Store::at(root.path().join("state"), PathBuf::from(env!("CARGO_BIN_EXE_mooring-local")));
         let trial = Self { store, endpoint: name.to_owned(), root };
         trial.put_endpoint(spec);
         trial.store.ensure_agent(name).await.unwrap();

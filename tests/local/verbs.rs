@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::program::{Ended, run_with};
+use crate::program::{self, Ended, run_with};
 use crate::support::{self, IMAGE};
 
 /// A terminal with a folder of its own, in which nothing else is.
@@ -218,6 +218,37 @@ async fn without_an_engine_it_is_said_how_to_get_one() {
     // Nothing is left of it, and what reads files alone needs no engine.
     assert_eq!(terminal.with("endpoint list -o name", "", &nowhere).await.data, "");
     assert_eq!(terminal.with("doctor", "", &nowhere).await.code, Some(1));
+}
+
+#[tokio::test]
+async fn without_the_program_of_the_agents_nothing_is_changed_and_a_link_finds_it() {
+    let terminal = Terminal::new();
+    let own = env!("CARGO_BIN_EXE_mooring");
+    let (alone, link) = (terminal.path("mooring"), terminal.path("link"));
+    std::fs::copy(own, &alone).unwrap();
+    std::os::unix::fs::symlink(own, &link).unwrap();
+    let run = async |program: &str, line: &str| {
+        let mut command = tokio::process::Command::new(program);
+        command.args(line.split(' ')).arg("--local").env("MOORING_LOCAL_STATE", terminal.path("state"));
+        program::output(&mut command, "").await
+    };
+    let ended = run(&alone, "endpoint create -n alone").await;
+    assert_eq!(ended.code, Some(1), "{ended}");
+    let missing = format!("{} can't be started; put the mooring-local", terminal.path("mooring-local"));
+    assert!(ended.said.contains(&missing) && ended.said.contains("No such file"), "{ended}");
+    assert_eq!(run(&alone, "endpoint list -o name").await.data, "");
+    assert!(!Path::new(&terminal.path("state")).exists());
+
+    let verdict = async |program: &str| {
+        let found = run(program, "doctor -o json").await.data;
+        let found: Value = serde_json::from_str(&found).unwrap();
+        let mut all = found.as_array().unwrap().iter();
+        all.find(|finding| finding["number"] == "L003").unwrap()["verdict"].clone()
+    };
+    assert_eq!(verdict(&alone).await, "failed");
+    assert_eq!(verdict(&link).await, "ok");
+    std::fs::copy("/bin/true", terminal.path("mooring-local")).unwrap();
+    assert_eq!(verdict(&alone).await, "failed", "of another release");
 }
 
 /// The deployment alone answers a word of its own.

@@ -1,5 +1,8 @@
 //! Looks at everything that has to be right for an endpoint to serve, and says what is not.
 
+use std::path::Path;
+use std::process::Stdio;
+
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
 use k8s_openapi::api::coordination::v1::Lease;
@@ -8,6 +11,7 @@ use kube::api::{Api, ListParams, PostParams};
 use kube::{Resource, ResourceExt};
 use serde::Serialize;
 use serde_json::json;
+use tokio::process::Command;
 
 use super::super::arguments::doctor::Doctor;
 use super::super::arguments::output::{Diagnosis, Document};
@@ -112,7 +116,7 @@ pub(super) async fn run(connection: &Connection, doctor: &Doctor) -> Result<(), 
     told(&findings, doctor.output)
 }
 
-/// The same of this machine: its engine, and the agents of its endpoints.
+/// The same of this machine: its engine, the program that the agents are, and the agents of its endpoints.
 pub(super) async fn of_machine(machine: &Machine, doctor: &Doctor) -> Result<(), CliError> {
     let mut findings = Vec::new();
     let mut find = |number, check, (verdict, message, next_step): Said| {
@@ -128,6 +132,7 @@ pub(super) async fn of_machine(machine: &Machine, doctor: &Doctor) -> Result<(),
         Err(error) => failed(error.to_string(), "Start the engine, or say where it is with DOCKER_HOST."),
     };
     find("L001", "container engine", engine);
+    find("L003", "program of the agents", program(machine.store.program()).await);
     for endpoint in machine.endpoints()? {
         let name = endpoint.name_any();
         let said = if machine.store.has_agent(&name)? {
@@ -142,6 +147,24 @@ pub(super) async fn of_machine(machine: &Machine, doctor: &Doctor) -> Result<(),
         find("L002", "agent", said);
     }
     told(&findings, doctor.output)
+}
+
+/// The program that the agents are, which has to be of the same release.
+async fn program(path: &Path) -> Said {
+    const NEXT: &str = "Put the mooring-local of the same release into the folder of mooring.";
+    let shown = path.display();
+    match Command::new(path).arg("--version").stdin(Stdio::null()).output().await {
+        Ok(ended) => {
+            let said = String::from_utf8_lossy(&ended.stdout);
+            let said = said.trim();
+            if said == concat!("mooring-local ", env!("CARGO_PKG_VERSION")) {
+                ok(format!("{shown} is there: {said}"))
+            } else {
+                failed(format!("{shown} is of another release: {said:?}"), NEXT)
+            }
+        }
+        Err(error) => failed(format!("{shown} can't be started: {error}"), NEXT),
+    }
 }
 
 fn told(findings: &[Finding], output: Diagnosis) -> Result<(), CliError> {

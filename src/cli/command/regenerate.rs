@@ -1,18 +1,18 @@
 //! One of an endpoint's two keys, made anew.
 
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::json;
 
 use super::credentials;
-use crate::api::endpoint::KEY_BYTES;
 use crate::cli::CliError;
 use crate::cli::arguments::endpoint::{KeyType, RegenerateKeys};
 use crate::cli::connect::Connection;
 use crate::cli::talk::say;
 use crate::cli::target::Target;
 use crate::local::store::Key;
+use crate::process::key;
 
 pub(super) async fn keys(target: &Target, asked: &RegenerateKeys) -> Result<(), CliError> {
     match target {
@@ -39,9 +39,7 @@ pub(super) async fn keys(target: &Target, asked: &RegenerateKeys) -> Result<(), 
 
 async fn in_cluster(connection: &Connection, asked: &RegenerateKeys) -> Result<(), CliError> {
     let secret = credentials::secret_of(connection, &asked.name).await?;
-    let mut bytes = [0; KEY_BYTES];
-    getrandom::fill(&mut bytes).map_err(CliError::Randomness)?;
-    let key = STANDARD.encode(URL_SAFE_NO_PAD.encode(bytes));
+    let key = STANDARD.encode(key::fresh().map_err(CliError::Randomness)?);
     let which = asked.key_type.as_str();
     connection.merge::<Secret>(&secret, &json!({"data": {which: key}})).await.map(drop)
 }

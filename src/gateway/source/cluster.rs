@@ -20,6 +20,7 @@ use crate::gateway::backend::Address;
 use crate::gateway::peers::membership::Membership;
 use crate::gateway::table::writer::TableWriter;
 use crate::process::build;
+use crate::process::cause;
 use crate::process::readiness::Readiness;
 
 /// Seconds that a watch lasts before it is asked for again. A connection whose other end has vanished is found out no
@@ -129,13 +130,7 @@ fn cause(error: &watcher::Error) -> String {
         | watcher::Error::WatchStartFailed(kube::Error::Api(status))
         | watcher::Error::WatchFailed(kube::Error::Api(status))
         | watcher::Error::WatchError(status) => status.message.clone(),
-        _ => {
-            let mut error: &dyn std::error::Error = error;
-            while let Some(source) = error.source() {
-                error = source;
-            }
-            error.to_string()
-        }
+        _ => cause::root(error).to_string(),
     }
 }
 

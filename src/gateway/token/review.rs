@@ -1,7 +1,6 @@
 //! The two questions to the API server: whose token is it, and may that user score?
 
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::fmt::Debug;
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use serde::de::DeserializeOwned;
 
 use super::refused::Refused;
 use super::{Scope, Token, Word};
+use crate::process::cause;
 
 /// The longest that both questions together may take. Shorter than callers' patience, so that they hear of it.
 const LONGEST: Duration = Duration::from_secs(4);
@@ -90,15 +90,6 @@ where
     created.map_err(|error| match &error {
         kube::Error::Api(status) if status.code == 403 => Fault::Forbidden(what),
         kube::Error::Api(status) => Fault::Failed(status.message.clone()),
-        _ => Fault::Failed(root(&error)),
+        _ => Fault::Failed(cause::root(&error).to_string()),
     })
-}
-
-/// The first cause of an error.
-fn root(error: &dyn Error) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error.to_string()
 }

@@ -12,6 +12,8 @@ use k8s_openapi::api::core::v1::Probe;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use tokio::net::TcpStream;
 
+use crate::process::cause;
+
 /// Who asks. Servers that know the kubelet keep its questions out of their logs.
 const AGENT: &str = "kube-probe/1.34";
 
@@ -93,10 +95,7 @@ impl Question {
 
 /// The last cause, which says most.
 fn words(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut cause = error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
+    let cause = cause::root(error);
     if let Some(error) = cause.downcast_ref::<std::io::Error>() {
         match error.kind() {
             std::io::ErrorKind::ConnectionRefused => return "connection refused".to_owned(),

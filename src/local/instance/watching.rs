@@ -6,7 +6,7 @@ use std::time::Duration;
 use bollard::query_parameters::WaitContainerOptions;
 use futures::StreamExt;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Container;
+use k8s_openapi::api::core::v1 as core;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -21,9 +21,7 @@ impl Instance {
     /// Asks a running container until it ends.
     pub(super) async fn watch(&self, container: &Running) -> End {
         let server = self.blueprint.server();
-        let question = |of: fn(&Container) -> Option<&k8s_openapi::api::core::v1::Probe>| {
-            server.and_then(of).and_then(Question::of)
-        };
+        let question = |of: fn(&core::Container) -> Option<&core::Probe>| server.and_then(of).and_then(Question::of);
         let (started, has_started) = watch::channel(false);
         let kill = tokio::select! {
             end = self.end() => return end,
@@ -55,12 +53,9 @@ impl Instance {
             begin();
             return std::future::pending().await;
         };
-        let mut row = Row::default();
-        let mut next = first(container, &question);
+        let mut probe = Probe::new("Startup", question, container);
         loop {
-            sleep_until(next).await;
-            next = Instant::now() + question.period;
-            match self.ask(container, &question, "Startup", &mut row).await {
+            match self.verdict(container, &mut probe).await {
                 Verdict::Healthy => {
                     begin();
                     return std::future::pending().await;
@@ -80,12 +75,9 @@ impl Instance {
     ) -> &'static str {
         let Some(question) = question else { return std::future::pending().await };
         let _ = started.wait_for(|started| *started).await;
-        let mut row = Row::default();
-        let mut next = first(container, &question);
+        let mut probe = Probe::new("Liveness", question, container);
         loop {
-            sleep_until(next).await;
-            next = Instant::now() + question.period;
-            if self.ask(container, &question, "Liveness", &mut row).await == Verdict::Unhealthy {
+            if self.verdict(container, &mut probe).await == Verdict::Unhealthy {
                 return "liveness";
             }
         }
@@ -102,12 +94,9 @@ impl Instance {
             self.tell(|view, now| view.set_ready(true, now));
             return std::future::pending().await;
         };
-        let mut row = Row::default();
-        let mut next = first(container, &question);
+        let mut probe = Probe::new("Readiness", question, container);
         loop {
-            sleep_until(next).await;
-            next = Instant::now() + question.period;
-            match self.ask(container, &question, "Readiness", &mut row).await {
+            match self.verdict(container, &mut probe).await {
                 Verdict::Healthy => self.tell(|view, now| view.set_ready(true, now)),
                 Verdict::Unhealthy => self.tell(|view, now| view.set_ready(false, now)),
                 Verdict::Open => {}
@@ -115,16 +104,19 @@ impl Instance {
         }
     }
 
-    async fn ask(&self, container: &Running, question: &Question, kind: &str, row: &mut Row) -> Verdict {
-        let answer = match container.ports.get(&question.port) {
-            Some(address) => question.ask(*address).await,
-            None => Err(format!("the engine has not published port {}", question.port)),
+    /// Asks when it is time to, and says what all answers up to now mean.
+    async fn verdict(&self, container: &Running, probe: &mut Probe) -> Verdict {
+        sleep_until(probe.next).await;
+        probe.next = Instant::now() + probe.question.period;
+        let answer = match container.ports.get(&probe.question.port) {
+            Some(address) => probe.question.ask(*address).await,
+            None => Err(format!("the engine has not published port {}", probe.question.port)),
         };
         if let Err(words) = &answer {
-            let text = format!("{kind} probe failed: {words}");
+            let text = format!("{} probe failed: {words}", probe.kind);
             self.tell(|view, now| view.note(Topic::Unhealthy, Some(SERVER), text, now));
         }
-        row.add(answer.is_ok(), question)
+        probe.row.add(answer.is_ok(), &probe.question)
     }
 
     /// Resolves when the container has ended, however long that takes.
@@ -155,8 +147,19 @@ impl Instance {
     }
 }
 
-/// When a probe asks first.
-fn first(container: &Running, question: &Question) -> Instant {
-    let passed = Duration::try_from(Timestamp::now().duration_since(container.since)).unwrap_or_default();
-    Instant::now() + question.delay.saturating_sub(passed)
+/// A question with its answers.
+struct Probe {
+    kind: &'static str,
+    question: Question,
+    row: Row,
+    next: Instant,
+}
+
+impl Probe {
+    /// The delay counts from the start of the container, whichever agent saw it.
+    fn new(kind: &'static str, question: Question, container: &Running) -> Self {
+        let passed = Duration::try_from(Timestamp::now().duration_since(container.since)).unwrap_or_default();
+        let next = Instant::now() + question.delay.saturating_sub(passed);
+        Self { kind, question, row: Row::default(), next }
+    }
 }

@@ -1,5 +1,7 @@
 //! Why a verb of local mode fails.
 
+use std::path::PathBuf;
+
 use super::FOLDER_VARIABLE;
 use crate::local::development::DevelopmentError;
 use crate::local::engine::EngineError;
@@ -47,9 +49,17 @@ pub enum StoreError {
         /// The end of its log.
         log: String,
     },
-    /// This program can't be started again as an agent.
-    #[error("starting the local agent failed")]
-    Start(#[source] std::io::Error),
+    /// It is not known where this program is, or where it works.
+    #[error("it is not known where this program is")]
+    Own(#[source] std::io::Error),
+    /// The program of the agents can't be started.
+    #[error("{} can't be started; put the mooring-local of the same release into the folder of mooring", program.display())]
+    Start {
+        /// The program.
+        program: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
 }
 
 /// There is nothing of this name.

@@ -1,13 +1,11 @@
 //! The two keys of an endpoint.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
 use super::{Store, StoreError};
-use crate::api::endpoint::KEY_BYTES;
 use crate::local::folder;
 use crate::local::variable::Secrets;
+use crate::process::key;
 
 /// The keys of an endpoint.
 #[derive(Serialize, Deserialize, Clone, PartialEq, Eq)]
@@ -72,9 +70,7 @@ impl Store {
     }
 }
 
-/// A key of the length that a cluster has.
+/// A new key.
 pub(super) fn fresh_key() -> Result<String, StoreError> {
-    let mut bytes = [0; KEY_BYTES];
-    getrandom::fill(&mut bytes).map_err(StoreError::Randomness)?;
-    Ok(URL_SAFE_NO_PAD.encode(bytes))
+    key::fresh().map_err(StoreError::Randomness)
 }

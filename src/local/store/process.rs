@@ -18,6 +18,7 @@ const SHOWN: usize = 10;
 
 /// Time after which one that does not live is started again: others may have looked at the lock at that moment.
 const AGAIN: Duration = Duration::from_secs(3);
+
 impl Store {
     /// Where the gateway of an endpoint listens; `None` when it never has.
     ///
@@ -38,6 +39,16 @@ impl Store {
         Ok(agent::lives(&self.folder(endpoint))?)
     }
 
+    /// Whether there is what carries out a change: a container engine, and the program of the agents.
+    ///
+    /// # Errors
+    /// When one of them is missing.
+    pub async fn is_able(&self) -> Result<(), StoreError> {
+        let program = std::fs::metadata(&self.program);
+        program.map_err(|source| StoreError::Start { program: self.program.clone(), source })?;
+        Ok(Engine::connect().await.map(drop)?)
+    }
+
     /// Sees to it that the agent of an endpoint lives and its gateway listens.
     ///
     /// # Errors
@@ -55,7 +66,7 @@ impl Store {
                 return Ok(address);
             }
             if started.is_none_or(|last| last.elapsed() > AGAIN) && !self.has_agent(endpoint)? {
-                Engine::connect().await?;
+                self.is_able().await?;
                 self.start_agent(endpoint, &folder)?;
                 started = Some(Instant::now());
             }
@@ -71,7 +82,8 @@ impl Store {
 
     fn start_agent(&self, endpoint: &str, folder: &EndpointFolder) -> Result<(), StoreError> {
         let out = folder::log(&folder.agent_log())?;
-        let err = out.try_clone().map_err(StoreError::Start)?;
+        let failed = |source| StoreError::Start { program: self.program.clone(), source };
+        let err = out.try_clone().map_err(failed)?;
         let child = Command::new(&self.program)
             .arg(agent::VERB)
             .arg("--name")
@@ -84,7 +96,7 @@ impl Store {
             // It outlives the terminal.
             .process_group(0)
             .spawn();
-        let mut child = child.map_err(StoreError::Start)?;
+        let mut child = child.map_err(failed)?;
         // Somebody has to take its exit code if it ends before this process.
         std::thread::spawn(move || child.wait());
         Ok(())
