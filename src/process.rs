@@ -17,3 +17,5 @@ pub mod readiness;
 #[cfg(feature = "admin")]
 pub mod shutdown;
 pub mod telemetry;
+#[cfg(feature = "local")]
+pub mod tree;

@@ -3,9 +3,7 @@
 use std::path::Path;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::{CustomResourceExt, Resource};
-use serde::de::DeserializeOwned;
+use kube::Resource;
 use serde_json::{Map, Value};
 
 use super::arguments::change::FromAzure;
@@ -20,6 +18,7 @@ use super::{code_map, field, input, on_machine, schema};
 use crate::api::artifact::ArtifactKind;
 use crate::api::deployment::{CodeSource, OnlineDeployment};
 use crate::api::endpoint::OnlineEndpoint;
+use crate::process::tree::typed;
 
 /// How files of this machine get to where a cluster can fetch them.
 const STORES: &str = "give --artifact-store s3://BUCKET/PREFIX, azure://ACCOUNT/CONTAINER/PREFIX or oci://REGISTRY/REPOSITORY to have \
@@ -152,13 +151,13 @@ impl Documents {
             }
             (version, "OnlineEndpoint") if version == OnlineEndpoint::api_version(&()) => {
                 let fields = if subject == Subject::Endpoint { fields } else { &[] };
-                let manifest = checked(value, &OnlineEndpoint::crd(), fields)?;
+                let manifest = checked(value, &schema::ENDPOINT, fields)?;
                 self.endpoints.push(typed(manifest.clone()).map_err(|problem| vec![problem])?);
                 self.manifests.push(manifest);
             }
             (version, "OnlineDeployment") if version == OnlineDeployment::api_version(&()) => {
                 let fields = if subject == Subject::Deployment { fields } else { &[] };
-                let mut manifest = checked(value, &OnlineDeployment::crd(), fields)?;
+                let mut manifest = checked(value, &schema::DEPLOYMENT, fields)?;
                 if let Local::OnMachine(_) = given.local {
                     on_machine::resolve(&mut manifest, Path::new(folder));
                 }
@@ -309,26 +308,17 @@ fn image_to_build(needs: &NeedsImage) -> String {
 }
 
 /// One of our objects with some fields set, which has no field that is not of its kind.
-fn checked(
-    mut value: Value,
-    definition: &CustomResourceDefinition,
-    fields: &[(String, String)],
-) -> Result<Value, Vec<String>> {
+fn checked(mut value: Value, schema: &Value, fields: &[(String, String)]) -> Result<Value, Vec<String>> {
     let Some(object) = value.as_object_mut() else { return Err(vec!["it is no map".to_owned()]) };
     // What the cluster says of it is not the user's.
     object.remove("status");
     let spec = object.entry("spec").or_insert_with(|| Value::Object(Map::new()));
-    set(spec, definition, fields)?;
+    set(spec, schema, fields)?;
     Ok(value)
 }
 
 /// Sets fields of a spec, which has none in the end that are not of its kind.
-pub(super) fn set(
-    spec: &mut Value,
-    definition: &CustomResourceDefinition,
-    fields: &[(String, String)],
-) -> Result<(), Vec<String>> {
-    let Some(schema) = schema::of_spec(definition) else { return Ok(()) };
+pub(super) fn set(spec: &mut Value, schema: &Value, fields: &[(String, String)]) -> Result<(), Vec<String>> {
     field::set(spec, schema, fields).map_err(|problem| vec![problem])?;
     let strangers = schema::strangers(schema, spec, "spec");
     if strangers.is_empty() { Ok(()) } else { Err(strangers) }
@@ -337,11 +327,6 @@ pub(super) fn set(
 /// Problems of what was typed and not of a file.
 pub(super) fn usage(problems: &[String]) -> CliError {
     CliError::Usage(problems.join("; "))
-}
-
-/// A document as what it says it is.
-pub(super) fn typed<K: DeserializeOwned>(value: Value) -> Result<K, String> {
-    serde_path_to_error::deserialize(value).map_err(|error| format!("{}: {}", error.path(), error.inner()))
 }
 
 /// The names by which a deployment goes: those of the command line outrank those of the file, and the object's own name

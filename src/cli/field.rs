@@ -1,6 +1,5 @@
 //! `--set a.b=c`: one field of a spec.
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{JSONSchemaProps, JSONSchemaPropsOrArray};
 use serde_json::{Map, Value, json};
 
 use super::schema;
@@ -9,7 +8,7 @@ use super::schema;
 ///
 /// # Errors
 /// What is wrong with a path, in words.
-pub(super) fn set(spec: &mut Value, schema: &JSONSchemaProps, fields: &[(String, String)]) -> Result<(), String> {
+pub(super) fn set(spec: &mut Value, schema: &Value, fields: &[(String, String)]) -> Result<(), String> {
     for (path, value) in fields {
         // A value that is no YAML is meant as a text.
         let value = serde_saphyr::from_str(value).unwrap_or_else(|_| Value::String(value.clone()));
@@ -19,8 +18,8 @@ pub(super) fn set(spec: &mut Value, schema: &JSONSchemaProps, fields: &[(String,
     Ok(())
 }
 
-fn put(at: &mut Value, schema: &JSONSchemaProps, steps: &str, value: Value) -> Result<(), String> {
-    if let Some(JSONSchemaPropsOrArray::Schema(inner)) = &schema.items {
+fn put(at: &mut Value, schema: &Value, steps: &str, value: Value) -> Result<(), String> {
+    if let Some(inner) = schema::items_of(schema) {
         return put_in_list(at, inner, steps, value);
     }
     if at.is_null() {
@@ -30,7 +29,7 @@ fn put(at: &mut Value, schema: &JSONSchemaProps, steps: &str, value: Value) -> R
     if schema::is_open(schema) {
         // Names of a map may hold dots, as those of resources and annotations do.
         let text = value.as_str().map(str::to_owned);
-        let wants_text = schema::values_of(schema).is_some_and(|inner| inner.type_.as_deref() == Some("string"));
+        let wants_text = schema::values_of(schema).is_some_and(schema::is_text);
         let value =
             if wants_text { text.map_or_else(|| Value::String(value.to_string()), Value::String) } else { value };
         fields.insert(steps.to_owned(), value);
@@ -43,13 +42,13 @@ fn put(at: &mut Value, schema: &JSONSchemaProps, steps: &str, value: Value) -> R
     if let Some(rest) = rest {
         return put(place, inner, rest, value);
     }
-    let wants_text = inner.type_.as_deref() == Some("string");
+    let wants_text = schema::is_text(inner);
     *place = if wants_text && !value.is_string() { text_of(&value) } else { value };
     Ok(())
 }
 
 /// `2.field` of a list, or `NAME` of one whose items have names and values, as environment variables have.
-fn put_in_list(at: &mut Value, inner: &JSONSchemaProps, steps: &str, value: Value) -> Result<(), String> {
+fn put_in_list(at: &mut Value, inner: &Value, steps: &str, value: Value) -> Result<(), String> {
     if at.is_null() {
         *at = Value::Array(Vec::new());
     }
@@ -78,26 +77,19 @@ fn text_of(value: &Value) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use kube::CustomResourceExt;
     use serde_json::json;
 
     use super::*;
-    use crate::api::deployment::OnlineDeployment;
-    use crate::api::endpoint::OnlineEndpoint;
+    use crate::cli::schema::{DEPLOYMENT, ENDPOINT};
 
-    fn changed(
-        definition: &k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
-        mut spec: Value,
-        fields: &[(&str, &str)],
-    ) -> Result<Value, String> {
+    fn changed(schema: &Value, mut spec: Value, fields: &[(&str, &str)]) -> Result<Value, String> {
         let fields: Vec<(String, String)> =
             fields.iter().map(|(path, value)| ((*path).into(), (*value).into())).collect();
-        set(&mut spec, schema::of_spec(definition).unwrap(), &fields).map(|()| spec)
+        set(&mut spec, schema, &fields).map(|()| spec)
     }
 
     #[test]
     fn a_field_is_set_wherever_it_is_and_as_what_it_is() {
-        let deployment = OnlineDeployment::crd();
         for (path, value, becomes) in [
             ("instance_count", "3", json!({"instanceCount": 3})),
             ("spec.instanceCount", "3", json!({"instanceCount": 3})),
@@ -112,23 +104,21 @@ mod tests {
             ("environment.image", "r/i@sha256:0a", json!({"environment": {"image": "r/i@sha256:0a"}})),
             ("requestSettings", "{requestTimeoutMs: 1}", json!({"requestSettings": {"requestTimeoutMs": 1}})),
         ] {
-            assert_eq!(changed(&deployment, json!({}), &[(path, value)]), Ok(becomes), "{path}");
+            assert_eq!(changed(&DEPLOYMENT, json!({}), &[(path, value)]), Ok(becomes), "{path}");
         }
         let list = json!({"environmentVariables": [{"name": "A", "value": "a"}]});
         assert_eq!(
-            changed(&deployment, list, &[("environmentVariables.0.value", "b"), ("environmentVariables.B", "c")]),
+            changed(&DEPLOYMENT, list, &[("environmentVariables.0.value", "b"), ("environmentVariables.B", "c")]),
             Ok(json!({"environmentVariables": [{"name": "A", "value": "b"}, {"name": "B", "value": "c"}]}))
         );
-        let endpoint = OnlineEndpoint::crd();
         assert_eq!(
-            changed(&endpoint, json!({}), &[("traffic.blue_1", "100")]),
+            changed(&ENDPOINT, json!({}), &[("traffic.blue_1", "100")]),
             Ok(json!({"traffic": {"blue_1": 100}}))
         );
     }
 
     #[test]
     fn a_path_that_leads_nowhere_is_told() {
-        let deployment = OnlineDeployment::crd();
         for (path, why) in [
             ("instanceCnt", "--set instanceCnt: instanceCnt: there is no such field; did you mean \"instanceCount\"?"),
             ("instanceCount.a", "--set instanceCount.a: a part of it is no map"),
@@ -138,7 +128,7 @@ mod tests {
             ),
         ] {
             let before = json!({"instanceCount": 1});
-            assert_eq!(changed(&deployment, before, &[(path, "1")]), Err(why.to_owned()), "{path}");
+            assert_eq!(changed(&DEPLOYMENT, before, &[(path, "1")]), Err(why.to_owned()), "{path}");
         }
     }
 }

@@ -33,14 +33,12 @@ where
     }
 }
 
-/// Prints one document.
+/// Prints one document, its fields in the order of the alphabet as kubectl has them.
 pub(super) fn document<T: Serialize>(form: Document, document: &T) -> Result<(), CliError> {
+    let tree = serde_json::to_value(document).map_err(|error| CliError::Form(error.into()))?;
     match form {
-        Document::Json => {
-            let json = serde_json::to_string_pretty(document).map_err(|error| CliError::Form(error.into()))?;
-            text(&(json + "\n"))
-        }
-        Document::Yaml => text(&serde_saphyr::to_string(document).map_err(|error| CliError::Form(error.into()))?),
+        Document::Json => text(&format!("{tree:#}\n")),
+        Document::Yaml => text(&serde_saphyr::to_string(&tree).map_err(|error| CliError::Form(error.into()))?),
     }
 }
 

@@ -1,8 +1,7 @@
 //! What the definitions say of a document: fields that they do not have, and the right spelling of those that are named.
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
-};
+use std::sync::LazyLock;
+
 use serde_json::Value;
 
 use super::alike;
@@ -20,14 +19,23 @@ const AZURE: [(&str, &str); 6] = [
     ("path", "uri"),
 ];
 
-/// The schema of a kind's spec.
-pub(super) fn of_spec(definition: &CustomResourceDefinition) -> Option<&JSONSchemaProps> {
-    let version = definition.spec.versions.first()?;
-    version.schema.as_ref()?.open_api_v3_schema.as_ref()?.properties.as_ref()?.get("spec")
+/// The schema of an endpoint's spec.
+pub(super) static ENDPOINT: LazyLock<Value> =
+    LazyLock::new(|| of_spec(include_str!("../../crds/onlineendpoints.yaml")));
+
+/// The schema of a deployment's spec.
+pub(super) static DEPLOYMENT: LazyLock<Value> =
+    LazyLock::new(|| of_spec(include_str!("../../crds/onlinedeployments.yaml")));
+
+/// From the definition that is installed: to make it of the types again is half a megabyte of code.
+fn of_spec(definition: &str) -> Value {
+    let mut definition: Value = serde_saphyr::from_str(definition).unwrap_or_default();
+    let spec = definition.pointer_mut("/spec/versions/0/schema/openAPIV3Schema/properties/spec");
+    spec.map(Value::take).unwrap_or_default()
 }
 
 /// The fields below `value` that `schema` does not have, as `spec.modle: … did you mean "model"?`.
-pub(super) fn strangers(schema: &JSONSchemaProps, value: &Value, path: &str) -> Vec<String> {
+pub(super) fn strangers(schema: &Value, value: &Value, path: &str) -> Vec<String> {
     match value {
         Value::Object(fields) if is_open(schema) => match values_of(schema) {
             Some(inner) => fields.iter().flat_map(|(name, value)| strangers(inner, value, &join(path, name))).collect(),
@@ -40,27 +48,28 @@ pub(super) fn strangers(schema: &JSONSchemaProps, value: &Value, path: &str) -> 
                 None => vec![stranger(schema, name, path)],
             })
             .collect(),
-        Value::Array(items) => match &schema.items {
-            Some(JSONSchemaPropsOrArray::Schema(inner)) => {
+        Value::Array(items) => match items_of(schema) {
+            Some(inner) => {
                 let each = items.iter().enumerate();
                 each.flat_map(|(index, item)| strangers(inner, item, &format!("{path}[{index}]"))).collect()
             }
-            _ => Vec::new(),
+            None => Vec::new(),
         },
         _ => Vec::new(),
     }
 }
 
 /// Says that there is no such field, and which one may be meant.
-pub(super) fn stranger(schema: &JSONSchemaProps, name: &str, path: &str) -> String {
-    let known = schema.properties.iter().flatten().map(|(name, _)| name.as_str());
+pub(super) fn stranger(schema: &Value, name: &str, path: &str) -> String {
+    let known =
+        schema.get("properties").and_then(Value::as_object).into_iter().flatten().map(|(name, _)| name.as_str());
     let meant = alike::most(name, known, ALIKE);
     let meant = meant.map(|known| format!("; did you mean {known:?}?")).unwrap_or_default();
     format!("{}: there is no such field{meant}", join(path, name))
 }
 
 /// Our name for a field of `schema` that may be written as Azure ML does: `instance_count` is `instanceCount`.
-pub(super) fn spelled(schema: &JSONSchemaProps, name: &str) -> Option<String> {
+pub(super) fn spelled(schema: &Value, name: &str) -> Option<String> {
     if is_open(schema) || property(schema, name).is_some() {
         return Some(name.to_owned());
     }
@@ -70,21 +79,28 @@ pub(super) fn spelled(schema: &JSONSchemaProps, name: &str) -> Option<String> {
 }
 
 /// The schema of the field `name`.
-pub(super) fn property<'a>(schema: &'a JSONSchemaProps, name: &str) -> Option<&'a JSONSchemaProps> {
-    schema.properties.as_ref()?.get(name)
+pub(super) fn property<'a>(schema: &'a Value, name: &str) -> Option<&'a Value> {
+    schema.get("properties")?.get(name)
+}
+
+/// The schema of every item of a list.
+pub(super) fn items_of(schema: &Value) -> Option<&Value> {
+    schema.get("items").filter(|inner| inner.is_object())
 }
 
 /// The schema of every value of a map.
-pub(super) fn values_of(schema: &JSONSchemaProps) -> Option<&JSONSchemaProps> {
-    match schema.additional_properties.as_ref()? {
-        JSONSchemaPropsOrBool::Schema(inner) => Some(inner),
-        JSONSchemaPropsOrBool::Bool(_) => None,
-    }
+pub(super) fn values_of(schema: &Value) -> Option<&Value> {
+    schema.get("additionalProperties").filter(|inner| inner.is_object())
+}
+
+/// Whether a text stands there, and nothing else.
+pub(super) fn is_text(schema: &Value) -> bool {
+    schema.get("type").and_then(Value::as_str) == Some("string")
 }
 
 /// Whether any name may stand there.
-pub(super) fn is_open(schema: &JSONSchemaProps) -> bool {
-    schema.properties.is_none()
+pub(super) fn is_open(schema: &Value) -> bool {
+    schema.get("properties").is_none()
 }
 
 fn join(path: &str, name: &str) -> String {
@@ -104,15 +120,12 @@ fn camel_case(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use kube::CustomResourceExt;
     use serde_json::json;
 
     use super::*;
-    use crate::api::deployment::OnlineDeployment;
 
     #[test]
     fn a_field_that_is_not_there_is_told_at_any_depth_and_maps_take_any_name() {
-        let definition = OnlineDeployment::crd();
         let spec = json!({
             "endpointName": "iris", "modle": {},
             "environment": {"image": "i", "imagePullSecretNames": ["a"], "inferenceConfig": {"livenessRoute": {"prot": 1}}},
@@ -120,7 +133,7 @@ mod tests {
             "resources": {"requests": {"anything.example.com/gpu": "1"}},
         });
         assert_eq!(
-            strangers(of_spec(&definition).unwrap(), &spec, "spec"),
+            strangers(&DEPLOYMENT, &spec, "spec"),
             [
                 "spec.environment.inferenceConfig.livenessRoute.prot: there is no such field; did you mean \"port\"?",
                 "spec.environmentVariables[0].vlaue: there is no such field; did you mean \"value\"?",
@@ -132,8 +145,7 @@ mod tests {
 
     #[test]
     fn azures_spellings_lead_to_our_fields() {
-        let definition = OnlineDeployment::crd();
-        let spec = of_spec(&definition).unwrap();
+        let spec = &*DEPLOYMENT;
         assert_eq!(spelled(spec, "instance_count").as_deref(), Some("instanceCount"));
         assert_eq!(spelled(spec, "instanceCount").as_deref(), Some("instanceCount"));
         assert_eq!(spelled(spec, "instanze_count"), None);

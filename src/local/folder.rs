@@ -26,6 +26,8 @@ use std::time::SystemTime;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::process::tree::typed;
+
 /// Rights of what only the user may see.
 const PRIVATE_FILE: u32 = 0o600;
 /// The same of folders.
@@ -300,7 +302,8 @@ pub fn text(path: &Path) -> Result<Option<String>, FolderError> {
 /// When it can't be read or understood.
 pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, FolderError> {
     let Some(text) = text(path)? else { return Ok(None) };
-    serde_saphyr::from_str(&text).map(Some).map_err(|error| FolderError::form(path)(error.into()))
+    let tree = serde_saphyr::from_str(&text).map_err(|error| FolderError::form(path)(error.into()))?;
+    typed(tree).map(Some).map_err(|error| FolderError::form(path)(error.into()))
 }
 
 /// Writes a YAML file that only the user may read.
@@ -308,7 +311,8 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, FolderError> 
 /// # Errors
 /// When it can't be written.
 pub fn write<T: Serialize>(path: &Path, document: &T) -> Result<(), FolderError> {
-    let text = serde_saphyr::to_string(document).map_err(|error| FolderError::form(path)(error.into()))?;
+    let tree = serde_json::to_value(document).map_err(|error| FolderError::form(path)(error.into()))?;
+    let text = serde_saphyr::to_string(&tree).map_err(|error| FolderError::form(path)(error.into()))?;
     write_bytes(path, text.as_bytes(), PRIVATE_FILE)
 }
 
@@ -384,6 +388,22 @@ mod tests {
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&folder.keys()), mode(folder.path())), (0o600, 0o700));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left on its way");
+    }
+
+    proptest::proptest! {
+        /// A password may look like a number, a date or half of YAML.
+        #[test]
+        fn any_text_is_read_as_it_was_written(
+            any in ".*",
+            alike in "[-+.~<=!*&|>%@`'\"#:,0-9eExXoOnNyYtTfF \t\n\r\\[\\]{}?/_]{0,12}",
+            word in "(?i)null|true|false|yes|no|on|off|y|n|\\.inf|\\.nan|0x1f|0o17|1e3|1_000|2026-11-29|---|\\.\\.\\.",
+        ) {
+            let root = tempfile::tempdir().unwrap();
+            let path = root.path().join("texts.yaml");
+            let texts = std::collections::BTreeMap::from([(any.clone(), alike), (word.clone(), any), ("c".to_owned(), word)]);
+            write(&path, &texts).unwrap();
+            proptest::prop_assert_eq!(read(&path).unwrap(), Some(texts));
+        }
     }
 
     #[test]

@@ -7,7 +7,6 @@ use super::kind::{Form, is_of_endpoints};
 use super::metadata::{self, Metadata};
 use super::reading::{Field, Fields, Report};
 use super::{Context, Converted, code, environment, limits, model, name, probe, requests, resources, scale, variables};
-use crate::api::deployment::OnlineDeploymentSpec;
 use crate::api::instance_type;
 
 /// Whose deployment is read, and the place for what is found beside its spec.
@@ -221,7 +220,7 @@ pub(super) type Count = (String, i64);
 
 pub(super) fn count(field: Field<'_>, report: &mut Report) -> Option<Count> {
     let path = field.path().to_owned();
-    Some((path, field.whole(report, &limits::of::<OnlineDeploymentSpec>("instanceCount"))?))
+    Some((path, field.whole(report, &limits::of("instanceCount"))?))
 }
 
 /// REST writes the number of instances as the capacity of a made-up SKU.

@@ -11,7 +11,6 @@ use super::model::Flavor;
 use super::place;
 use super::reading::{Field, Fields, Report};
 use super::reference;
-use crate::api::deployment::Route;
 
 /// Longest name of an image, as the schema has it.
 const LONGEST_IMAGE: usize = 1024;
@@ -337,7 +336,9 @@ fn route(field: Field<'_>, report: &mut Report) -> Option<Value> {
                 fields.missing(key, report, "a route has port and path");
             }
         }
-        let port = fields.take("port").and_then(|field| field.whole(report, &limits::of::<Route>("port")));
+        let port = fields
+            .take("port")
+            .and_then(|field| field.whole(report, &limits::of("environment.inferenceConfig.scoringRoute.port")));
         let path = fields.take("path").and_then(|field| {
             let shape = "a path with a leading '/' and without spaces, of at most 1024 characters";
             field.text_like(report, shape, |text| {

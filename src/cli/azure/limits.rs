@@ -1,42 +1,45 @@
-//! The ranges of numbers, from the schema of the resources: written down once.
+//! The ranges of numbers, from the definition of the resource: written down once.
 
 use std::ops::RangeInclusive;
 
-use schemars::JsonSchema;
+use serde_json::Value;
 
-/// The range of a property of `T`, by its name in the resource.
-pub(super) fn of<T: JsonSchema>(property: &str) -> RangeInclusive<i64> {
-    let schema = schemars::schema_for!(T);
+use crate::cli::schema::{self, DEPLOYMENT};
+
+/// The range of a field of a deployment's spec, by its path in the resource.
+pub(super) fn of(path: &str) -> RangeInclusive<i64> {
+    let field = path.split('.').try_fold(&*DEPLOYMENT, |schema, name| schema::property(schema, name));
+    // A definition has its bounds as numbers with a fraction.
     let bound =
-        |word: &str| schema.pointer(&format!("/properties/{property}/{word}")).and_then(serde_json::Value::as_i64);
+        |word: &str| field?.get(word).and_then(Value::as_f64).and_then(|bound| format!("{bound:.0}").parse().ok());
     bound("minimum").unwrap_or(i64::MIN)..=bound("maximum").unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::deployment::{OnlineDeploymentSpec, Probe, RequestSettings, Route, ScaleSettings};
 
     #[test]
     fn the_schema_bounds_every_number_that_is_read() {
-        let ranges = [
-            of::<OnlineDeploymentSpec>("instanceCount"),
-            of::<Probe>("initialDelaySeconds"),
-            of::<Probe>("periodSeconds"),
-            of::<Probe>("timeoutSeconds"),
-            of::<Probe>("successThreshold"),
-            of::<Probe>("failureThreshold"),
-            of::<RequestSettings>("requestTimeoutMs"),
-            of::<RequestSettings>("maxConcurrentRequestsPerInstance"),
-            of::<RequestSettings>("maxQueueWaitMs"),
-            of::<Route>("port"),
-            of::<ScaleSettings>("minInstances"),
-            of::<ScaleSettings>("maxInstances"),
-            of::<ScaleSettings>("targetUtilizationPercentage"),
-            of::<ScaleSettings>("pollingIntervalSeconds"),
-        ];
-        for range in ranges {
-            assert!(*range.start() >= 0 && *range.end() < i64::MAX, "{range:?}");
+        for path in [
+            "instanceCount",
+            "livenessProbe.initialDelaySeconds",
+            "livenessProbe.periodSeconds",
+            "livenessProbe.timeoutSeconds",
+            "livenessProbe.successThreshold",
+            "livenessProbe.failureThreshold",
+            "requestSettings.requestTimeoutMs",
+            "requestSettings.maxConcurrentRequestsPerInstance",
+            "requestSettings.maxQueueWaitMs",
+            "environment.inferenceConfig.scoringRoute.port",
+            "scaleSettings.minInstances",
+            "scaleSettings.maxInstances",
+            "scaleSettings.targetUtilizationPercentage",
+            "scaleSettings.pollingIntervalSeconds",
+        ] {
+            let range = of(path);
+            assert!(*range.start() >= 0 && *range.end() < i64::MAX, "{path}: {range:?}");
         }
+        assert_eq!(of("environment.inferenceConfig.scoringRoute.port"), 1..=65535);
     }
 }

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::api::deployment::{CodeSource, OnlineDeployment};
 use crate::api::name;
+use crate::process::tree::typed;
 
 /// A resource. [`Manifest::value`] has the fields that the document has, so that whoever applies it owns no others and
 /// the defaults stay those of the schema; [`Manifest::object`] is the same with its defaults.
@@ -19,8 +20,8 @@ impl<T: DeserializeOwned> Manifest<T> {
     ///
     /// # Errors
     /// When it is not of the resource's form.
-    pub(super) fn new(value: Value) -> Result<Self, serde_json::Error> {
-        let object = serde_json::from_value(value.clone())?;
+    pub(super) fn new(value: Value) -> Result<Self, String> {
+        let object = typed(value.clone())?;
         Ok(Self { value, object })
     }
 

@@ -5,7 +5,6 @@ use serde_json::{Map, Value};
 use super::endpoint::put;
 use super::limits;
 use super::reading::{Field, Fields, Report};
-use crate::api::deployment::Probe;
 
 /// How often a liveness or startup probe has to succeed, in Azure and in Kubernetes.
 const ONCE: std::ops::RangeInclusive<i64> = 1..=1;
@@ -34,7 +33,9 @@ fn probe(field: Field<'_>, is_once: bool, report: &mut Report) -> Option<Map<Str
             ("failure_threshold", "failureThreshold"),
         ] {
             let Some(field) = fields.take(key) else { continue };
-            let range = if is_once && key == "success_threshold" { ONCE } else { limits::of::<Probe>(name) };
+            // Each probe has the same ones.
+            let of_schema = || limits::of(&format!("livenessProbe.{name}"));
+            let range = if is_once && key == "success_threshold" { ONCE } else { of_schema() };
             let is_time = name.ends_with("Seconds");
             let number = if is_time { field.seconds(report, &range) } else { field.whole(report, &range) };
             put(&mut probe, name, number);

@@ -6,7 +6,6 @@ use super::deployment::{Count, Host, count};
 use super::endpoint::put;
 use super::limits;
 use super::reading::{Fields, Report};
-use crate::api::deployment::ScaleSettings;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -58,7 +57,7 @@ pub(super) fn read(
                 field.note(report, "is left out: with type default the number of instances is instance_count");
                 continue;
             }
-            let range = limits::of::<ScaleSettings>(name);
+            let range = limits::of(&format!("scaleSettings.{name}"));
             let number =
                 if key == "polling_interval" { field.seconds(report, &range) } else { field.whole(report, &range) };
             put(&mut settings, name, number);

@@ -1,6 +1,6 @@
 //! New endpoints and deployments.
 
-use kube::{CustomResourceExt, Resource, ResourceExt};
+use kube::{Resource, ResourceExt};
 use serde_json::json;
 
 use super::{ended, traffic};
@@ -11,7 +11,8 @@ use crate::cli::arguments::endpoint::{AuthMode, CreateEndpoint};
 use crate::cli::documents::{self, Documents, Given, Subject, name_deployment};
 use crate::cli::talk::say;
 use crate::cli::target::Target;
-use crate::cli::{CliError, follow};
+use crate::cli::{CliError, follow, schema};
+use crate::process::tree::typed;
 
 /// An endpoint, and whatever its file holds beside it.
 pub(super) async fn endpoint(target: &Target, asked: &CreateEndpoint) -> Result<(), CliError> {
@@ -69,13 +70,12 @@ pub(super) async fn endpoint(target: &Target, asked: &CreateEndpoint) -> Result<
 /// The endpoint that the arguments alone describe.
 fn named(asked: &CreateEndpoint) -> Result<OnlineEndpoint, CliError> {
     let mut spec = json!({});
-    documents::set(&mut spec, &OnlineEndpoint::crd(), &asked.change.set)
-        .map_err(|problems| documents::usage(&problems))?;
+    documents::set(&mut spec, &schema::ENDPOINT, &asked.change.set).map_err(|problems| documents::usage(&problems))?;
     let document = json!({
         "apiVersion": OnlineEndpoint::api_version(&()), "kind": OnlineEndpoint::kind(&()),
         "metadata": {"name": asked.name.clone().unwrap_or_default()}, "spec": spec,
     });
-    documents::typed(document).map_err(CliError::Usage)
+    typed(document).map_err(CliError::Usage)
 }
 
 /// One deployment.

@@ -27,6 +27,7 @@ use crate::api::endpoint_route::EndpointRoute;
 use crate::api::instance_type::InstanceType;
 use crate::catalogue::Code;
 use crate::local::engine::Engine;
+use crate::process::tree::typed;
 
 /// The oldest minor of Kubernetes that the chart installs on.
 const OLDEST_MINOR: u32 = 31;
@@ -294,7 +295,7 @@ async fn webhook(connection: &Connection, is_required: bool) -> Said {
         "metadata": {"name": "mooring-doctor"},
         "spec": {"endpointName": "mooring-doctor", "instanceType": NO_INSTANCE_TYPE, "environment": {"image": "none"}},
     });
-    let probe: OnlineDeployment = match serde_json::from_value(probe) {
+    let probe: OnlineDeployment = match typed(probe) {
         Ok(probe) => probe,
         Err(error) => return failed(format!("the probe can't be made: {error}"), ""),
     };

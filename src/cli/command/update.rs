@@ -1,6 +1,6 @@
 //! Changes of endpoints and deployments: a spec as a whole by a file, or single fields of it.
 
-use kube::{CustomResourceExt, ResourceExt};
+use kube::ResourceExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -13,7 +13,8 @@ use crate::cli::arguments::endpoint::UpdateEndpoint;
 use crate::cli::documents::{self, Given, Local, Subject};
 use crate::cli::talk::say;
 use crate::cli::target::Target;
-use crate::cli::{CliError, follow};
+use crate::cli::{CliError, follow, schema};
+use crate::process::tree::typed;
 
 pub(super) async fn endpoint(target: &Target, asked: &UpdateEndpoint) -> Result<(), CliError> {
     let given = Given {
@@ -47,7 +48,7 @@ pub(super) async fn endpoint(target: &Target, asked: &UpdateEndpoint) -> Result<
                     object.spec = new.spec.clone();
                     describe(object, new);
                 }
-                None => object.spec = changed(&object.spec, &OnlineEndpoint::crd(), &asked.set)?,
+                None => object.spec = changed(&object.spec, &schema::ENDPOINT, &asked.set)?,
             }
             if !asked.traffic.is_empty() {
                 object.spec.traffic = traffic::split(&asked.traffic);
@@ -89,7 +90,7 @@ pub(super) async fn deployment(target: &Target, asked: &UpdateDeployment) -> Res
                     object.spec.deployment_name = name.or_else(|| object.spec.deployment_name.clone());
                     describe(object, new);
                 }
-                None => object.spec = changed(&object.spec, &OnlineDeployment::crd(), &asked.set)?,
+                None => object.spec = changed(&object.spec, &schema::DEPLOYMENT, &asked.set)?,
             }
             target.prepare(object, &asked.on_machine)
         })
@@ -105,12 +106,12 @@ pub(super) async fn deployment(target: &Target, asked: &UpdateDeployment) -> Res
 /// A spec with some of its fields set.
 fn changed<S: Serialize + DeserializeOwned>(
     spec: &S,
-    definition: &k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+    schema: &Value,
     fields: &[(String, String)],
 ) -> Result<S, CliError> {
     let mut document: Value = serde_json::to_value(spec).map_err(|error| CliError::Form(error.into()))?;
-    documents::set(&mut document, definition, fields).map_err(|problems| documents::usage(&problems))?;
-    documents::typed(document).map_err(CliError::Usage)
+    documents::set(&mut document, schema, fields).map_err(|problems| documents::usage(&problems))?;
+    typed(document).map_err(CliError::Usage)
 }
 
 /// Adds the labels and annotations of a file; those of others stay.
