@@ -10,6 +10,7 @@ use mooring_operator::api::http_route::HTTPRoute;
 use mooring_operator::api::name;
 use serde_json::{Value, json};
 
+use crate::program::mooring_with;
 use crate::support::documents::{abrupt, changed, endpoint};
 use crate::support::place::{Place, setting};
 use crate::support::scoring::Scorer;
@@ -74,6 +75,13 @@ async fn an_endpoint_turns_to_keys_an_account_and_tokens_of_its_users() {
     let request = TokenRequest { spec, ..TokenRequest::default() };
     let token = accounts.create_token_request("models", &PostParams::default(), &request).await.unwrap();
     opens(&scorer, &token.status.unwrap().token).await;
+    // The command line makes its own.
+    let invoke = ["endpoint", "invoke", "-n", "iris", "--request-file", "-", "--service-account", "models"];
+    let answer = mooring_with(&place, &invoke, "{}").await;
+    assert_eq!((answer.code, answer.data.as_str()), (Some(0), "one"), "{answer}");
+    let stranger = mooring_with(&place, &[&invoke[..7], &["default"]].concat(), "{}").await;
+    assert_eq!(stranger.code, Some(1), "{stranger}");
+    assert!(stranger.to_string().contains("needs verb score on onlineendpoints/iris"), "{stranger}");
     place.apply(with(json!({"authMode": "AMLToken"}))).await;
     let begin = Instant::now();
     let (ingresses, routes) = (place.api::<Ingress>(), place.api::<HTTPRoute>());
