@@ -53,12 +53,14 @@ impl Topic {
     }
 }
 
-/// Whether a kubelet only says that it has not yet heard of a Secret or `ConfigMap`, which may well be there: it tries
-/// again and knows then.
+/// Whether a kubelet only says that it has not yet heard of a Secret or `ConfigMap`, or the API server that it has not
+/// yet heard of the pod for which the kubelet asks: it tries again, and they know then.
 #[must_use]
 pub fn is_behind(text: &str) -> bool {
     let cause = text.strip_prefix("failed to sync ").and_then(|rest| rest.split_once(" cache: "));
     cause.is_some_and(|(_, why)| why == "timed out waiting for the condition")
+        // The node authorizer's words (plugin/pkg/auth/authorizer/node).
+        || text.contains(": no relationship found between node '") && text.ends_with("' and this object")
 }
 
 /// The latest of some notes, the same whatever their order.
@@ -77,5 +79,26 @@ mod tests {
             |why: &str| Topic::of("FailedMount", &format!("MountVolume.SetUp failed for volume \"code\" : {why}"));
         assert_eq!(failed("failed to sync configmap cache: timed out waiting for the condition"), None);
         assert_eq!(failed("configmap \"code\" not found"), Some(Topic::FailedMount));
+    }
+
+    #[test]
+    fn a_node_that_is_not_yet_known_to_have_the_pod_is_no_failure() {
+        let unrelated = "is forbidden: User \"system:node:a\" cannot get resource \"persistentvolumeclaims\" in API group \"\" in \
+                         the namespace \"team\": no relationship found between node 'a' and this object";
+        let mount = |claim: &str| {
+            Topic::of(
+                "FailedMount",
+                &format!(
+                    "Unable to attach or mount volumes: unmounted volumes=[cache], unattached volumes=[], failed to process \
+                     volumes=[cache]: error processing PVC team/models: {claim}"
+                ),
+            )
+        };
+        let fetching =
+            |why: &str| format!("failed to fetch PVC from API server: persistentvolumeclaims \"models\" {why}");
+        assert_eq!(mount(&fetching(unrelated)), None);
+        assert_eq!(mount(&fetching("not found")), Some(Topic::FailedMount));
+        let secret = format!("MountVolume.SetUp failed for volume \"key\" : secrets \"key\" {unrelated}");
+        assert_eq!(Topic::of("FailedMount", &secret), None);
     }
 }
