@@ -85,7 +85,6 @@ impl Machine {
     }
 
     pub(super) async fn put_endpoint(&self, object: &OnlineEndpoint) -> Result<OnlineEndpoint, CliError> {
-        // Nothing is changed while nobody could carry it out.
         self.store.is_able().await?;
         let object = self.store.put_endpoint(object)?;
         self.store.ensure_agent(&object.name_any()).await?;
@@ -93,7 +92,6 @@ impl Machine {
     }
 
     pub(super) async fn put_deployment(&self, object: &OnlineDeployment) -> Result<OnlineDeployment, CliError> {
-        // Nothing is changed while nobody could carry it out.
         self.store.is_able().await?;
         let object = self.store.put_deployment(object)?;
         self.store.ensure_agent(&object.spec.endpoint_name).await?;
@@ -103,7 +101,6 @@ impl Machine {
     /// Replaces the instances of a deployment: they see files as they are now.
     pub(super) async fn restart(&self, found: &OnlineDeployment) -> Result<OnlineDeployment, CliError> {
         let (endpoint, name) = (&found.spec.endpoint_name, found.deployment_name());
-        // Nothing is changed while nobody could carry it out.
         self.store.is_able().await?;
         let _held = self.store.hold(endpoint)?;
         let object = self.store.restart(endpoint, name)?;

@@ -19,9 +19,8 @@ use crate::gateway::GatewayError;
 use crate::gateway::backend::Address;
 use crate::gateway::peers::membership::Membership;
 use crate::gateway::table::writer::TableWriter;
-use crate::process::build;
-use crate::process::cause;
 use crate::process::readiness::Readiness;
+use crate::process::{build, cause};
 
 /// Seconds that a watch lasts before it is asked for again. A connection whose other end has vanished is found out no
 /// later.

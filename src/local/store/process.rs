@@ -40,6 +40,7 @@ impl Store {
     }
 
     /// Whether there is what carries out a change: a container engine, and the program of the agents.
+    /// Asked before a change: nothing is changed while nobody could carry it out.
     ///
     /// # Errors
     /// When one of them is missing.
