@@ -153,7 +153,7 @@ async fn the_preface_may_come_byte_by_byte() {
 
 #[tokio::test]
 async fn a_caller_that_gives_up_is_missed_at_the_instance() {
-    let model = Model::start(|_| std::future::pending()).await;
+    let model = Model::silent().await;
     let gateway = gateway(&model, "http").await;
     let client = client(gateway.address).await;
     let mut asking = client.clone();
@@ -250,7 +250,7 @@ async fn an_instance_of_http_2_serves_callers_of_http_1() {
 
 #[tokio::test]
 async fn an_instance_of_http_2_that_takes_too_long_is_told() {
-    let model = Model::start_speaking(true, |_| std::future::pending()).await;
+    let model = Model::silent_speaking(true).await;
     let deployment = Deployment {
         app_protocol: "kubernetes.io/h2c",
         timeout_ms: 300,

@@ -94,7 +94,7 @@ async fn the_answers_are_the_same_whatever_the_mirror_does() {
         full("late")
     })
     .await;
-    let hanging = Model::start(|_| std::future::pending()).await;
+    let hanging = Model::silent().await;
     let failing = Model::start(|request| async move {
         let _ = request.into_body().collect().await;
         let mut response = full("broken");
@@ -312,7 +312,7 @@ async fn a_request_that_is_cut_off_takes_its_copy_along() {
 
 #[tokio::test]
 async fn a_mirror_without_a_free_place_gets_nothing_and_nothing_waits_for_it() {
-    let green = Model::start(|_| std::future::pending()).await;
+    let green = Model::silent().await;
     let blue = Model::named("blue").await;
     let mut endpoint = mirrored(&blue, &[green.address], 100);
     endpoint.deployments[1].concurrent = 2;

@@ -160,6 +160,21 @@ impl Model {
         (model.await, arrived)
     }
 
+    /// A model that takes each request and never answers.
+    pub async fn silent() -> Self {
+        Self::silent_speaking(false).await
+    }
+
+    /// The same in HTTP/2, or in HTTP/1.
+    pub async fn silent_speaking(http2: bool) -> Self {
+        Self::start_speaking(http2, |request| async move {
+            // A body that is not asked for stops hyper from reading on, and so from hearing that a caller left.
+            let _ = request.into_body().collect().await;
+            std::future::pending().await
+        })
+        .await
+    }
+
     /// A model that answers once it is told to.
     pub async fn held() -> (Self, watch::Sender<bool>) {
         let (finish, finished) = watch::channel(false);

@@ -71,7 +71,7 @@ async fn a_large_body_passes_whole_both_ways() {
 
 #[tokio::test]
 async fn a_caller_that_leaves_cancels_the_model() {
-    let model = Model::start(|_| std::future::pending()).await;
+    let model = Model::silent().await;
     let gateway = gateway(&model).await;
     let mut connection = Connection::open(gateway.address).await;
     connection.send(wire::request("POST", "/score", "", "{}")).await;
