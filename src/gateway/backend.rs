@@ -335,6 +335,12 @@ impl Slot {
         &self.instance
     }
 
+    /// Whether a request must not begin with it any more.
+    #[must_use]
+    pub fn is_lapsed(&self) -> bool {
+        self.permit.as_ref().is_some_and(Permit::is_lapsed)
+    }
+
     /// The same, for a request that another replica sends.
     #[must_use]
     pub fn for_another(mut self) -> Self {

@@ -434,6 +434,7 @@ pub struct AnswerBody {
 }
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all answers are of an instance, and all lie on the heap anyway")]
 enum Content {
     Own(Full<Bytes>),
     Instance(InstanceBody),

@@ -46,7 +46,7 @@ impl Callers {
                     }
                     if answer.header("connection") == Some("close") || answer.status == 0 {
                         match tokio::net::TcpStream::connect(address).await {
-                            Ok(_) => connection = Connection::open(address).await,
+                            Ok(stream) => connection = Connection::over(stream),
                             Err(_) => break,
                         }
                     }

@@ -10,7 +10,7 @@ use super::Peers;
 use super::link::Need;
 use super::message::{Reply, Target, Why};
 use super::permit::Permit;
-use super::replica::{Caller, Portion, Right};
+use super::replica::{Caller, Moment, Portion, Right};
 use super::view::Version;
 use crate::gateway::backend::{Address, Instance, Slot};
 use crate::gateway::phase::admit::{self, Unplaced};
@@ -78,12 +78,12 @@ impl Peers {
     /// # Errors
     /// When the endpoint's rate is used up.
     pub fn slot_at_once(self: &Arc<Self>, seeker: &mut Seeker<'_>) -> Result<Option<Slot>, Refusal> {
-        let standing = self.standing.load();
-        let right = standing.right(seeker.endpoint.key, self.now(), seeker.deployment.request_timeout);
+        let (standing, now) = (self.standing.load(), self.now());
+        let right = standing.right(seeker.endpoint.key, now, seeker.deployment.request_timeout);
         let Right::Grant(portion) = right else { return Ok(None) };
         seeker.count(&portion, self.start + standing.since)?;
         let slot = admit::at_once(seeker.deployment, seeker.limit(&portion), seeker.tried, seeker.point);
-        Ok(slot.and_then(|slot| self.noted(seeker, slot, standing.view.version)))
+        Ok(slot.and_then(|slot| self.noted(seeker, slot, standing.view.version, now)))
     }
 
     /// A place for a request of this replica, at once or after some waiting.
@@ -106,7 +106,10 @@ impl Peers {
                     };
                     match admit::queue(deployment, &limit, seeker.tried, seeker.point, deadline, changed).await {
                         Ok(slot) => {
-                            if let Some(slot) = self.noted(&seeker, slot, standing.view.version) {
+                            let (version, now) = (standing.view.version, self.now());
+                            if self.may_still_grant(&portion, seeker.endpoint, deployment, now)
+                                && let Some(slot) = self.noted(&seeker, slot, version, now)
+                            {
                                 return Ok(slot);
                             }
                         }
@@ -144,30 +147,37 @@ impl Peers {
         }
     }
 
-    /// The place that was found under `version`, to be told to whoever owns the endpoint next. None when the telling was
-    /// over already: then the request must not go on with it.
-    fn noted(self: &Arc<Self>, seeker: &Seeker<'_>, slot: Slot, version: Version) -> Option<Slot> {
-        let permit = self.permit(seeker, &slot);
+    /// Whether this replica may give away what it could when a request began to wait: the others may have gone their own
+    /// ways meanwhile, and where this process stood still, the places that became free are the first that it learns of.
+    fn may_still_grant(&self, portion: &Portion, endpoint: &Endpoint, deployment: &Deployment, now: Moment) -> bool {
+        let right = self.standing.load().right(endpoint.key, now, deployment.request_timeout);
+        matches!(right, Right::Grant(current) if current == *portion)
+    }
+
+    /// The place that was found under `version` and given away at `now`, to be told to whoever owns the endpoint next.
+    /// None when the telling was over already: then the request must not go on with it.
+    fn noted(self: &Arc<Self>, seeker: &Seeker<'_>, slot: Slot, version: Version, now: Moment) -> Option<Slot> {
+        let permit = self.permit(seeker, &slot, now);
         let slot = slot.with(permit);
         (self.standing.load().view.version == version).then_some(slot)
     }
 
-    fn permit(self: &Arc<Self>, seeker: &Seeker<'_>, slot: &Slot) -> Permit {
+    fn permit(self: &Arc<Self>, seeker: &Seeker<'_>, slot: &Slot, now: Moment) -> Permit {
         let address = slot.instance().address;
-        Permit::new(self, self.in_flight.number(), &seeker.deployment.target, seeker.endpoint.key, address)
+        Permit::new(self, self.in_flight.number(), &seeker.deployment.target, seeker.endpoint.key, address, now)
     }
 
     /// A place within this replica's own share, while the owner is out of reach.
     fn alone(self: &Arc<Self>, seeker: &mut Seeker<'_>) -> Result<Option<Slot>, Refusal> {
         let mut replica = self.replica();
-        let patience = seeker.deployment.request_timeout;
-        let Some(portion) = replica.go_alone(seeker.endpoint.key, self.now(), patience) else { return Ok(None) };
+        let (patience, now) = (seeker.deployment.request_timeout, self.now());
+        let Some(portion) = replica.go_alone(seeker.endpoint.key, now, patience) else { return Ok(None) };
         // The owner has left this share alone for at least as long as a request takes, and a burst is made up by then.
         seeker.count(&portion, self.start)?;
         let slot = seeker.deployment.backend.try_slot(seeker.limit(&portion), seeker.tried, seeker.point);
         // Under the lock, so that whoever is told next what is in flight here is told of this too.
         let slot = slot.map(|slot| {
-            let permit = self.permit(seeker, &slot);
+            let permit = self.permit(seeker, &slot, now);
             slot.with(permit)
         });
         drop(replica);
@@ -191,6 +201,10 @@ impl Peers {
                 biased;
                 answer = &mut question.answer => {
                     let answer = answer.unwrap_or(Err(Why::Elsewhere));
+                    if Instant::now() > deadline + ANSWER {
+                        // This process stood still, for so long perhaps that the owner counts it as gone.
+                        return Err(Why::TooManyPending);
+                    }
                     // Whatever else the owner says, it has counted the request before.
                     *seeker.rate &= matches!(answer, Err(Why::Elsewhere));
                     return answer;
@@ -257,6 +271,9 @@ impl Wanted {
                             let address = slot.instance().address;
                             let version = standing.view.version;
                             let mut replica = peers.replica();
+                            if !peers.may_still_grant(&portion, &endpoint, &deployment, peers.now()) {
+                                continue;
+                            }
                             if replica.grant(&self.caller, self.id, slot.for_another(), version) {
                                 let _ = sender.send(Reply::Granted { id: self.id, version, address });
                                 return Ok(());

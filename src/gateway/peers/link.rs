@@ -150,14 +150,14 @@ impl Link {
             }
             Reply::View(view) => peers.adopt(&view.hashed()),
             Reply::Granted { id, version, address } => {
-                let replica = peers.replica();
+                let (replica, now) = (peers.replica(), peers.now());
                 let asked = self.state().asked.remove(&id);
                 let Some(Asked { target, key, backend, answer }) = asked else {
                     // Taken back on the way, and that was said.
                     return;
                 };
                 if replica.may_use(&self.owner, version) {
-                    let slot = backend.hold(address).with(Permit::new(peers, id, &target, key, address));
+                    let slot = backend.hold(address).with(Permit::new(peers, id, &target, key, address, now));
                     drop(replica);
                     let _ = answer.send(Ok(slot));
                 } else {

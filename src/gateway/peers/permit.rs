@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Peers;
 use super::message::{self, Call, Target};
+use super::replica::{BEGIN, Moment};
 use crate::gateway::backend::Address;
 
 /// All requests in flight at this replica, by its own numbers.
@@ -49,15 +50,23 @@ impl InFlight {
 pub struct Permit {
     peers: Arc<Peers>,
     id: u64,
+    given: Moment,
 }
 
 impl Permit {
-    /// Notes the request with this number: for `target`, of the endpoint with the hash `key`, at `address`.
+    /// Notes the request with this number: for `target`, of the endpoint with the hash `key`, at `address`, which was
+    /// given to it at `given`.
     #[must_use]
-    pub fn new(peers: &Arc<Peers>, id: u64, target: &Arc<Target>, key: u64, address: Address) -> Self {
+    pub fn new(peers: &Arc<Peers>, id: u64, target: &Arc<Target>, key: u64, address: Address, given: Moment) -> Self {
         let request = Request { target: Arc::clone(target), key, address };
         peers.in_flight.requests().insert(id, request);
-        Self { peers: Arc::clone(peers), id }
+        Self { peers: Arc::clone(peers), id, given }
+    }
+
+    /// Whether the request must not begin any more, since this process stood still after the place was given to it.
+    #[must_use]
+    pub fn is_lapsed(&self) -> bool {
+        self.peers.now() > self.given + BEGIN
     }
 }
 

@@ -19,6 +19,9 @@ pub type Moment = Duration;
 pub const LEASE: Duration = Duration::from_secs(2);
 /// How long whoever answered a beat leaves its own share alone. Longer than [`LEASE`] by more than clocks drift in it.
 pub const PROMISE: Duration = Duration::from_millis(2_500);
+/// How long after it was admitted a request may begin, and with it the longest time that it may take. Less than what
+/// [`PROMISE`] is longer than [`LEASE`], by more than clocks drift.
+pub const BEGIN: Duration = Duration::from_millis(250);
 /// The silence after which a replica that is about to end counts as ended: the word that it did may take much longer.
 pub const ENDED: Duration = Duration::from_secs(5);
 

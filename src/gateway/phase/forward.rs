@@ -160,7 +160,12 @@ pub async fn forward(
 ) -> Result<Box<Begun>, Refusal> {
     record.forwarding();
     let patience = deployment.request_timeout;
-    let begin = Instant::now();
+    let mut begin = Instant::now();
+    while slot.is_lapsed() {
+        drop(slot);
+        slot = admit::slot(deployment, &[], point, record).await?;
+        begin = Instant::now();
+    }
     let deadline = begin + patience;
     let mut timer = Box::pin(tokio::time::sleep_until(deadline.min(begin + BODY_SILENCE)));
     let upload = Arc::clone(&record.upload);
@@ -192,6 +197,10 @@ pub async fn forward(
                 continue;
             }
         };
+        if Instant::now() >= deadline {
+            // The timer need not have heard of it yet, and the other replicas rely on it that nothing is sent later.
+            return Err(Refusal::Timeout);
+        }
         let again = may_repeat(&request).then(|| Again::of(&request, record));
         let mut sending = Box::pin(async move {
             let answer = upstream.send(request).await;
