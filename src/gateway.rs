@@ -236,6 +236,9 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Ga
     close.cancel();
     let joined = tokio::task::spawn_blocking(move || threads.into_iter().all(|thread| thread.join().is_ok()));
     let clean = joined.await.unwrap_or(false);
+    if let Some(peers) = &gateway.peers {
+        peers.say_goodbye().await;
+    }
     if let Some(access_log) = &gateway.access_log {
         access_log.flush();
     }

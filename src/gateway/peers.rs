@@ -26,6 +26,8 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::table::{Deployment, Endpoint, SharedTable};
@@ -39,6 +41,8 @@ use view::View;
 
 /// How often silence is looked for.
 const TICK: Duration = Duration::from_millis(100);
+/// How long the others may take to hear the last word.
+const GOODBYE: Duration = Duration::from_millis(500);
 /// How often a secret that is not there yet is looked for.
 const SECRET_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -74,6 +78,10 @@ pub struct Peers {
     links: ArcSwap<BTreeMap<String, Arc<Link>>>,
     in_flight: InFlight,
     connections: AtomicU64,
+    /// Cancelled when this replica has nothing in flight and never will again.
+    ending: CancellationToken,
+    /// The connections of others to this one.
+    visits: TaskTracker,
 }
 
 impl fmt::Debug for Peers {
@@ -99,6 +107,8 @@ impl Peers {
             links: ArcSwap::default(),
             in_flight: InFlight::default(),
             connections: AtomicU64::new(0),
+            ending: CancellationToken::new(),
+            visits: TaskTracker::new(),
         })
     }
 
@@ -198,10 +208,24 @@ impl Peers {
         self.standing.load().is_owner(endpoint.key)
     }
 
-    /// Whether there is a view, and a connection to each other member of it.
+    /// Whether there is a view, and a connection to each other member of it that has not ended.
     fn reaches_all(&self) -> bool {
-        let known = self.standing.load().view.version != view::Version::default();
-        known && self.links.load().values().all(|link| link.is_open())
+        let (standing, links) = (self.standing.load(), self.links.load());
+        let known = standing.view.version != view::Version::default();
+        known && standing.others().all(|id| links.get(id).is_some_and(|link| link.is_open()))
+    }
+
+    /// Tells the others that this replica has nothing in flight and never will again, so that none waits for its word
+    /// while the Service still names it.
+    pub async fn say_goodbye(&self) {
+        let links = self.links.load_full();
+        self.ending.cancel();
+        self.visits.close();
+        let said = futures::future::join_all(links.values().map(|link| link.say_goodbye()));
+        let said = futures::future::join(said, self.visits.wait());
+        if tokio::time::timeout(GOODBYE, said).await.is_err() {
+            tracing::warn!(after = ?GOODBYE, "not all other replicas heard that this one ends");
+        }
     }
 
     fn replica(&self) -> MutexGuard<'_, Replica> {

@@ -92,6 +92,8 @@ fn assert_within(instances: &[Instance], concurrent: u32) {
 enum Place {
     Ready,
     Leaving,
+    /// The process has ended, and the Service does not know it yet.
+    Ended,
     Gone,
 }
 
@@ -145,7 +147,7 @@ impl Replicas {
             .iter()
             .filter(|replica| replica.place != Place::Gone)
             .map(|replica| {
-                let leaving = replica.place == Place::Leaving;
+                let leaving = replica.place != Place::Ready;
                 json!({
                     "metadata": {"name": replica.id, "resourceVersion": self.revision.to_string()},
                     "addressType": "IPv4",
@@ -165,7 +167,8 @@ impl Replicas {
     async fn tell(&mut self) {
         self.revision += 1;
         let (text, revision) = (self.text(), format!("\"revision\":{},", self.revision));
-        let there: Vec<_> = self.all.iter().filter(|replica| replica.place != Place::Gone).collect();
+        let runs = |replica: &&Replica| matches!(replica.place, Place::Ready | Place::Leaving);
+        let there: Vec<_> = self.all.iter().filter(runs).collect();
         let read = "the files were read";
         let reads: Vec<_> = there.iter().map(|replica| replica.gateway.lines(read)).collect();
         for replica in &there {
@@ -362,6 +365,32 @@ async fn replicas_come_and_leave_under_load_without_a_failed_request_or_one_too_
         stay.progress(20).await;
     }
     assert_eq!(stay.stop().await, Vec::<String>::new());
+    assert_within(&models, 2);
+}
+
+/// As a rollout has it: the Service lists a pod for some time after its process has ended, and others come meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_waits_for_a_replica_that_has_ended_though_the_service_still_lists_it() {
+    let models = instances(2, Duration::from_millis(20)).await;
+    let mut endpoint = endpoint(&models, 2);
+    // Shorter than the silence that tells the others without its last word.
+    endpoint.deployments[0].queue_ms = 2_000;
+    let mut replicas = Replicas::start(&endpoint, 2).await;
+    for leaving in 0..3 {
+        let stay = Callers::start(&[replicas.all[leaving + 1].gateway.address], 4);
+        replicas.all[leaving].place = Place::Leaving;
+        replicas.tell().await;
+        replicas.begin().await;
+        replicas.all[leaving].gateway.terminate();
+        replicas.all[leaving].gateway.wait().await;
+        replicas.all[leaving].place = Place::Ended;
+        replicas.tell().await;
+        stay.progress(20).await;
+        assert_eq!(stay.refused.load(Ordering::SeqCst), 0, "none is turned away");
+        assert_eq!(stay.stop().await, Vec::<String>::new());
+        replicas.all[leaving].place = Place::Gone;
+        replicas.tell().await;
+    }
     assert_within(&models, 2);
 }
 

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::documents::Endpoint;
 use crate::wire::{self, Answer};
@@ -21,6 +22,8 @@ pub struct Gateway {
     child: Child,
     folder: TempDir,
     log: watch::Receiver<Vec<String>>,
+    /// The access log to its end.
+    access_log: JoinHandle<String>,
     /// Where it scores.
     pub address: SocketAddr,
     /// Where it scores over TLS, if it does.
@@ -72,13 +75,20 @@ impl Gateway {
                 sender.send_modify(|log: &mut Vec<String>| log.push(line));
             }
         });
+        let mut output = child.stdout.take().unwrap();
+        // Read all the time: a gateway does not end before its last line is taken.
+        let access_log = tokio::spawn(async move {
+            let mut text = String::new();
+            output.read_to_string(&mut text).await.unwrap();
+            text
+        });
         let listening = |log: &Vec<String>| log.iter().any(|line| line.contains("\"message\":\"listening\""));
         let log_now = tokio::time::timeout(PATIENCE, log.wait_for(listening)).await.unwrap().unwrap().clone();
         let line = log_now.iter().find(|line| line.contains("\"message\":\"listening\"")).unwrap();
         let line: serde_json::Value = serde_json::from_str(line).unwrap();
         let address = |field: &str| line[field].as_str().unwrap().parse().unwrap();
         let tls = line["tls"].as_str().map(|address| address.parse().unwrap());
-        Self { tls, address: address("address"), admin: address("admin"), child, folder, log }
+        Self { tls, address: address("address"), admin: address("admin"), child, folder, log, access_log }
     }
 
     /// Serves `endpoint` from now on.
@@ -169,12 +179,11 @@ impl Gateway {
 
     /// Waits for the end, and gives the access log.
     pub async fn ended(mut self) -> Vec<serde_json::Value> {
-        let mut output = String::new();
         let ended = tokio::time::timeout(PATIENCE, async {
-            self.child.stdout.take().unwrap().read_to_string(&mut output).await.unwrap();
-            self.child.wait().await.unwrap()
+            let output = (&mut self.access_log).await.unwrap();
+            (output, self.child.wait().await.unwrap())
         });
-        let status = ended.await.unwrap();
+        let (output, status) = ended.await.unwrap();
         assert!(status.success(), "{status}; the log: {:#?}", self.log.borrow());
         output.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }

@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use subtle::ConstantTimeEq;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
@@ -28,13 +30,17 @@ const HELLO: Duration = Duration::from_secs(2);
 /// Pause after a failed accept, so that a shortage of descriptors is no busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Answers other replicas without end.
+/// Answers other replicas until this one ends.
 pub async fn serve(listener: TcpListener, peers: Arc<Peers>) {
     loop {
-        match listener.accept().await {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = peers.ending.cancelled() => return,
+        };
+        match accepted {
             Ok((stream, from)) => {
                 let peers = Arc::clone(&peers);
-                tokio::spawn(async move {
+                peers.visits.clone().spawn(async move {
                     if let Err(error) = talk(stream, &peers).await {
                         tracing::debug!(%from, %error, "the connection of another replica broke");
                     }
@@ -89,9 +95,17 @@ impl Visit<'_> {
     async fn hear(&mut self, words: &mut Words) -> io::Result<()> {
         let mut beats = tokio::time::interval(BEAT);
         let mut heard = Instant::now();
+        let mut ending = pin!(self.peers.ending.cancelled().fuse());
         loop {
             tokio::select! {
+                () = &mut ending => {
+                    let _ = self.sender.send(Reply::Goodbye);
+                }
                 word = words.next() => match word? {
+                    Some(Call::Goodbye) => {
+                        self.peers.replica().said_goodbye(&self.caller);
+                        return Ok(());
+                    }
                     Some(call) => {
                         heard = Instant::now();
                         self.take(call);
@@ -152,7 +166,7 @@ impl Visit<'_> {
                 replica.answered(&self.caller, sent, peers.now());
                 peers.publish(&mut replica);
             }
-            Call::Hello { .. } => {}
+            Call::Hello { .. } | Call::Goodbye => {}
         }
     }
 

@@ -34,6 +34,7 @@ pub struct Link {
     pub address: SocketAddr,
     state: Mutex<State>,
     closed: CancellationToken,
+    ended: CancellationToken,
 }
 
 #[derive(Debug, Default)]
@@ -42,6 +43,8 @@ struct State {
     sender: Option<UnboundedSender<Call>>,
     /// Requests that were asked for and have no answer yet.
     asked: HashMap<u64, Asked>,
+    /// Whether the last word is said.
+    over: bool,
 }
 
 #[derive(Debug)]
@@ -97,6 +100,7 @@ impl Link {
             address: member.address,
             state: Mutex::default(),
             closed: CancellationToken::new(),
+            ended: CancellationToken::new(),
         });
         tokio::spawn(keep(Arc::clone(&link), Arc::clone(peers)));
         link
@@ -117,6 +121,18 @@ impl Link {
     pub fn say(&self, call: Call) {
         if let Some(sender) = &self.state().sender {
             let _ = sender.send(call);
+        }
+    }
+
+    /// Says the last word, if there is a connection, and waits until the other has heard it.
+    pub async fn say_goodbye(&self) {
+        let is_said = {
+            let mut state = self.state();
+            state.over = true;
+            state.sender.as_ref().is_some_and(|sender| sender.send(Call::Goodbye).is_ok())
+        };
+        if is_said {
+            self.ended.cancelled().await;
         }
     }
 
@@ -149,6 +165,11 @@ impl Link {
                 peers.publish(&mut replica);
             }
             Reply::View(view) => peers.adopt(&view.hashed()),
+            Reply::Goodbye => {
+                let mut replica = peers.replica();
+                replica.owner_said_goodbye(&self.owner);
+                peers.publish(&mut replica);
+            }
             Reply::Granted { id, version, address } => {
                 let (replica, now) = (peers.replica(), peers.now());
                 let asked = self.state().asked.remove(&id);
@@ -182,15 +203,16 @@ async fn keep(link: Arc<Link>, peers: Arc<Peers>) {
             ended = talk(&link, &peers) => ended,
             () = link.closed.cancelled() => Ok(()),
         };
-        let asked = {
+        let (asked, over) = {
             let mut state = link.state();
             state.sender = None;
-            std::mem::take(&mut state.asked)
+            (std::mem::take(&mut state.asked), state.over)
         };
         for asked in asked.into_values() {
             let _ = asked.answer.send(Err(Why::Elsewhere));
         }
-        if link.closed.is_cancelled() {
+        if over || link.closed.is_cancelled() {
+            link.ended.cancel();
             return;
         }
         match ended {
@@ -230,7 +252,11 @@ async fn talk(link: &Arc<Link>, peers: &Arc<Peers>) -> io::Result<()> {
                         link.state().sender = Some(sender);
                         peers.say_state(&replica, link);
                     }
+                    let over = reply == Reply::Goodbye;
                     link.hear(reply, peers);
+                    if over {
+                        return Ok(());
+                    }
                 }
                 // It was a connection; the next one is another matter.
                 _ if heard => return Ok(()),

@@ -58,6 +58,8 @@ pub enum Call {
         /// The caller's number of the request.
         id: u64,
     },
+    /// The last word: the caller has nothing in flight and never will again.
+    Goodbye,
     /// The answer to a beat. With it the caller promises to leave its own share of the limits alone for some time.
     Echo {
         /// When the beat was sent, by the owner's clock.
@@ -84,6 +86,8 @@ pub enum Reply {
     },
     /// A newer view than the caller's.
     View(View),
+    /// The last word: the owner has nothing in flight itself and never will again. Whoever it does not call hears it here.
+    Goodbye,
     /// The request has a place until it is released.
     Granted {
         /// The caller's number of the request.
@@ -128,6 +132,7 @@ impl std::fmt::Debug for Call {
             Self::State { view, in_flight } => write!(formatter, "State({:?}, {in_flight:?})", view.version),
             Self::Ask { id, target, .. } => write!(formatter, "Ask({id}, {target:?})"),
             Self::Release { id } => write!(formatter, "Release({id})"),
+            Self::Goodbye => write!(formatter, "Goodbye"),
             Self::Echo { sent } => write!(formatter, "Echo({sent:?})"),
         }
     }

@@ -66,6 +66,8 @@ struct Peer {
     /// The latest of its connections that it said something on, and whether that is open.
     connection: u64,
     open: bool,
+    /// Whether it said that it will have nothing in flight any more.
+    gone: bool,
     /// What it has in flight of this replica's endpoints, by its own numbers.
     holds: HashMap<u64, Slot>,
 }
@@ -81,6 +83,7 @@ impl Peer {
             heard: now,
             connection: 0,
             open: false,
+            gone: false,
             holds: HashMap::new(),
         }
     }
@@ -184,6 +187,21 @@ impl Replica {
         self.of(from)?.holds.remove(&id)
     }
 
+    /// Notes that a peer has nothing in flight and never will again: nobody has to wait for its word any more, though the
+    /// view may name it for some time.
+    pub fn said_goodbye(&mut self, from: &Caller) {
+        if let Some(peer) = self.of(from) {
+            peer.gone = true;
+        }
+    }
+
+    /// The same of an owner, who need not know this replica.
+    pub fn owner_said_goodbye(&mut self, owner: &str) {
+        if let Some(peer) = self.peers.get_mut(owner) {
+            peer.gone = true;
+        }
+    }
+
     /// Notes that a connection of a peer has ended. What it has in flight goes on until it says otherwise.
     pub fn parted(&mut self, from: &Caller) {
         if let Some(peer) = self.of(from) {
@@ -219,7 +237,7 @@ impl Replica {
                 // Whoever is out of the view and still there may have requests in flight.
                 None => silent || !peer.open,
             };
-            if ended {
+            if ended || peer.gone {
                 // What it had in flight broke off with it.
                 peer.holds.clear();
                 return rank.is_some();
@@ -298,6 +316,11 @@ impl Standing {
     pub fn owner(&self, endpoint: u64) -> Option<&str> {
         let rank = self.view.owner(endpoint).filter(|rank| Some(*rank) != self.me)?;
         self.view.members().get(rank).map(|member| member.id.as_str())
+    }
+
+    /// The ids of the other members, without those who have ended.
+    pub fn others(&self) -> impl Iterator<Item = &str> {
+        self.others.iter().filter_map(|other| Some(self.view.members().get(other.rank)?.id.as_str()))
     }
 
     /// What may be done about a request for `endpoint`, whose requests take no longer than `patience`.

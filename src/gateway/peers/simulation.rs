@@ -305,6 +305,14 @@ impl World {
         let done = |node: &&Node| node.leaving && node.in_flight.is_empty() && node.waiting.is_empty();
         let ended: Vec<_> = self.nodes.values().filter(done).map(|node| node.id.clone()).collect();
         for id in ended {
+            for connection in &mut self.connections {
+                if connection.caller == id && connection.caller_open && connection.said {
+                    connection.calls.push_back(Call::Goodbye);
+                }
+                if connection.owner == id && connection.owner_open {
+                    connection.replies.push_back(Reply::Goodbye);
+                }
+            }
             self.end(&id);
         }
     }
@@ -434,6 +442,10 @@ impl World {
                 drop(node.replica.released(&caller, id));
             }
             Call::Echo { sent } => self.nodes.get_mut(&owner).unwrap().replica.answered(&caller, sent, now),
+            Call::Goodbye => {
+                self.nodes.get_mut(&owner).unwrap().replica.said_goodbye(&caller);
+                self.close_at_owner(connection);
+            }
             Call::Hello { .. } => {}
         }
     }
@@ -457,6 +469,10 @@ impl World {
                 if node.replica.view().version != before && connection.said {
                     connection.calls.push_back(node.state(&owner));
                 }
+            }
+            Reply::Goodbye => {
+                self.nodes.get_mut(&id).unwrap().replica.owner_said_goodbye(&owner);
+                self.close_at_caller(connection);
             }
             Reply::Granted { id: number, version, address } => {
                 let ends = now + Duration::from_millis(u64::try_from(self.chance.below(1_000)).unwrap());
