@@ -19,7 +19,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -77,7 +76,6 @@ pub struct Peers {
     /// To each other member, by its id.
     links: ArcSwap<BTreeMap<String, Arc<Link>>>,
     in_flight: InFlight,
-    connections: AtomicU64,
     /// Cancelled when this replica has nothing in flight and never will again.
     ending: CancellationToken,
     /// The connections of others to this one.
@@ -106,7 +104,6 @@ impl Peers {
             outline: watch::Sender::default(),
             links: ArcSwap::default(),
             in_flight: InFlight::default(),
-            connections: AtomicU64::new(0),
             ending: CancellationToken::new(),
             visits: TaskTracker::new(),
         })
@@ -241,10 +238,6 @@ impl Peers {
         let endpoint = table.by_name(&target.namespace, &target.endpoint)?;
         let deployment = endpoint.deployments.iter().find(|deployment| deployment.name == target.deployment)?;
         Some((Arc::clone(endpoint), Arc::clone(deployment)))
-    }
-
-    fn next_connection(&self) -> u64 {
-        self.connections.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// Read each time, so that a new secret needs no restart.

@@ -470,8 +470,7 @@ async fn whoever_does_not_know_the_secret_is_turned_away() {
     let models = instances(1, Duration::ZERO).await;
     let replicas = Replicas::start(&endpoint(&models, 1), 1).await;
     let mut stranger = Connection::open(replicas.all[0].address).await;
-    let hello =
-        json!({"Hello": {"secret": "guessed", "id": "gateway-0", "incarnation": 1, "connection": 1}}).to_string();
+    let hello = json!({"Hello": {"secret": "guessed", "id": "gateway-0", "incarnation": 1}}).to_string();
     let length = u32::try_from(hello.len()).unwrap().to_be_bytes();
     stranger.send([length.as_slice(), hello.as_bytes()].concat()).await;
     assert!(stranger.closes().await);

@@ -32,6 +32,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Answers other replicas until this one ends.
 pub async fn serve(listener: TcpListener, peers: Arc<Peers>) {
+    let mut connection = 0;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -40,8 +41,9 @@ pub async fn serve(listener: TcpListener, peers: Arc<Peers>) {
         match accepted {
             Ok((stream, from)) => {
                 let peers = Arc::clone(&peers);
+                connection += 1;
                 peers.visits.clone().spawn(async move {
-                    if let Err(error) = talk(stream, &peers).await {
+                    if let Err(error) = talk(stream, connection, &peers).await {
                         tracing::debug!(%from, %error, "the connection of another replica broke");
                     }
                 });
@@ -54,13 +56,12 @@ pub async fn serve(listener: TcpListener, peers: Arc<Peers>) {
     }
 }
 
-async fn talk(stream: TcpStream, peers: &Arc<Peers>) -> io::Result<()> {
+async fn talk(stream: TcpStream, connection: u64, peers: &Arc<Peers>) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let from = stream.peer_addr()?;
     let (read, write) = stream.into_split();
     let mut words = Words::of_stranger(read);
-    let Some(Call::Hello { secret, id, incarnation, connection }) = tokio::time::timeout(HELLO, words.next()).await??
-    else {
+    let Some(Call::Hello { secret, id, incarnation }) = tokio::time::timeout(HELLO, words.next()).await?? else {
         return Err(io::Error::other("its first word was no hello"));
     };
     let known = peers.secret();

@@ -236,8 +236,7 @@ async fn talk(link: &Arc<Link>, peers: &Arc<Peers>) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let (read, write) = stream.into_split();
     let (sender, mut receiver) = unbounded_channel();
-    let (incarnation, connection) = (peers.incarnation, peers.next_connection());
-    let _ = sender.send(Call::Hello { secret, id: peers.id.clone(), incarnation, connection });
+    let _ = sender.send(Call::Hello { secret, id: peers.id.clone(), incarnation: peers.incarnation });
     let mut sender = Some(sender);
     let hearing = async {
         let mut words = Words::of_stranger(read);

@@ -30,8 +30,6 @@ pub enum Call {
         id: String,
         /// A number that each start of the process draws.
         incarnation: u64,
-        /// A number of the connection, higher than those before.
-        connection: u64,
     },
     /// The view that the caller is in from now on, and what it has in flight of the endpoints that the owner has there.
     State {

@@ -32,7 +32,8 @@ pub struct Caller {
     pub id: String,
     /// A number that each start of the process draws.
     pub incarnation: u64,
-    /// A number for each of its connections, rising.
+    /// The place of the connection in the order in which they came here: those of a process that is gone came before those
+    /// of the next one.
     pub connection: u64,
 }
 
@@ -132,8 +133,8 @@ impl Replica {
         mut place: impl FnMut(Claim) -> Option<Slot>,
     ) {
         let peer = self.peers.entry(from.id.clone()).or_insert_with(|| Peer::new(now));
-        if peer.incarnation == Some(from.incarnation) && from.connection < peer.connection {
-            // What is left of a connection that it has given up.
+        if from.connection < peer.connection {
+            // What is left of a connection that it, or the process before it, has given up.
             return;
         }
         if peer.incarnation != Some(from.incarnation) {
@@ -240,7 +241,9 @@ impl Replica {
             if ended || peer.gone {
                 // What it had in flight broke off with it.
                 peer.holds.clear();
-                return rank.is_some();
+                // Whoever fell silent may come into the view again, to leave it: the pod of a lost node is evicted after
+                // some minutes. Nobody has to wait for it anew then.
+                return rank.is_some() || !peer.gone;
             }
             settled &= peer.version >= view.version;
             others.extend(rank.map(|rank| Other { rank, leased: peer.leased, promised: peer.promised }));
@@ -339,8 +342,11 @@ impl Standing {
         }
         let of_owner = self.others.iter().find(|other| other.rank == owner);
         match (self.me, of_owner, self.view.members().get(owner)) {
-            // What the owner admitted while it counted on this replica is over by then.
-            (Some(me), Some(other), Some(member)) if self.settled && now >= other.promised + patience => {
+            // What the owner admitted while it counted on this replica is over by then, and so is what it was granted under
+            // an older view by whoever admitted there.
+            (Some(me), Some(other), Some(member))
+                if self.settled && now >= other.promised.max(self.since) + patience =>
+            {
                 Right::Alone(member.id.clone(), Portion::Only(Arc::clone(&self.view), me))
             }
             _ => Right::Ask(owner),
@@ -407,6 +413,33 @@ mod tests {
         assert_eq!(replica.view().members().len(), 2);
         assert!(replica.adopt(&view(4, &["b"]), now));
         assert_eq!(replica.view().members().len(), 1);
+    }
+
+    #[test]
+    fn nobody_waits_for_a_pod_of_a_lost_node_that_is_evicted_at_last() {
+        let view = |revision, others: &[Member]| {
+            let me = Member { id: "a".to_owned(), address: ([198, 18, 0, 1], 8082).into(), leaving: false };
+            View::new(revision, [&[me], others].concat())
+        };
+        let lost = |leaving| Member { id: "b".to_owned(), address: ([198, 18, 0, 2], 8082).into(), leaving };
+        let mut replica = Replica::new("a".to_owned());
+        let mut now = Duration::from_mins(10);
+        let first = view(1, &[lost(false)]);
+        let endpoint = (0..).find(|endpoint| first.owner(*endpoint) == Some(0)).unwrap();
+        let right = |replica: &mut Replica, now| replica.standing(now).right(endpoint, now, Duration::from_secs(1));
+        replica.adopt(&first, now);
+        assert_eq!(right(&mut replica, now), Right::Wait);
+        let caller = Caller { id: "b".to_owned(), incarnation: 1, connection: 1 };
+        replica.said::<()>(&caller, first.version, Vec::new(), now, |()| None);
+        replica.answered(&caller, now, now);
+        assert_eq!(right(&mut replica, now), Right::Grant(Portion::Whole));
+        // The node is lost: its pod is not ready any more, and nobody closes its connection.
+        now += Duration::from_secs(40);
+        replica.adopt(&view(2, &[]), now);
+        assert_eq!(right(&mut replica, now), Right::Grant(Portion::Whole));
+        now += Duration::from_mins(5);
+        replica.adopt(&view(3, &[lost(true)]), now);
+        assert_eq!(right(&mut replica, now), Right::Grant(Portion::Whole));
     }
 
     #[test]
