@@ -141,6 +141,8 @@ impl Replica {
             // The process before is gone, and all that it had in flight with it.
             *peer = Peer { incarnation: Some(from.incarnation), ..Peer::new(now) };
         }
+        // Said again on the same connection: what was granted on it meanwhile is not in these words, and goes on.
+        let is_repeated = peer.connection == from.connection && peer.version == version;
         peer.heard = now;
         peer.version = version;
         peer.connection = from.connection;
@@ -153,6 +155,9 @@ impl Replica {
             if let Some(slot) = before.remove(&id).or_else(|| place(claim)) {
                 peer.holds.insert(id, slot);
             }
+        }
+        if is_repeated {
+            peer.holds.extend(before);
         }
     }
 
@@ -425,7 +430,7 @@ mod tests {
         let mut replica = Replica::new("a".to_owned());
         let mut now = Duration::from_mins(10);
         let first = view(1, &[lost(false)]);
-        let endpoint = (0..).find(|endpoint| first.owner(*endpoint) == Some(0)).unwrap();
+        let endpoint = (0..100).find(|endpoint| first.owner(*endpoint) == Some(0)).unwrap();
         let right = |replica: &mut Replica, now| replica.standing(now).right(endpoint, now, Duration::from_secs(1));
         replica.adopt(&first, now);
         assert_eq!(right(&mut replica, now), Right::Wait);

@@ -322,8 +322,9 @@ impl World {
         if newest == 0 {
             return;
         }
-        // Any one of the last few: watches lag, and lists skip.
-        let back = if self.chance.one_in(3) { self.chance.below(newest.min(3)) } else { 0 };
+        // Any one of the last few: watches lag, and lists skip. The first that a process sees is the newest.
+        let is_first = self.nodes[id].replica.view().version == Version::default();
+        let back = if self.chance.one_in(3) && !is_first { self.chance.below(newest.min(3)) } else { 0 };
         let view = self.views[newest - 1 - back].clone();
         self.adopt(id, &view);
     }
