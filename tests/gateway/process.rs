@@ -51,7 +51,13 @@ impl Gateway {
         command.args(["--source=file", "--file"]).arg(folder.path()).args(arguments);
         let gateway = Self::run(command, folder).await;
         gateway.wait_for("the files were read", 1).await;
+        let deadline = tokio::time::Instant::now() + PATIENCE;
         while gateway.admin("/ready").await.status != 200 {
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "it never became ready; the log: {:#?}",
+                gateway.log.borrow()
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         gateway
