@@ -375,9 +375,11 @@ async fn nobody_waits_for_a_replica_that_has_ended_though_the_service_still_list
     let mut endpoint = endpoint(&models, 2);
     // Shorter than the silence that tells the others without its last word.
     endpoint.deployments[0].queue_ms = 2_000;
+    // Far more than comes, but not more at once than an owner may let pass when it has just begun.
+    endpoint.requests_per_second = 1_000;
     let mut replicas = Replicas::start(&endpoint, 2).await;
     for leaving in 0..3 {
-        let stay = Callers::start(&[replicas.all[leaving + 1].gateway.address], 4);
+        let stay = Callers::start(&[replicas.all[leaving + 1].gateway.address], 8);
         replicas.all[leaving].place = Place::Leaving;
         replicas.tell().await;
         replicas.begin().await;

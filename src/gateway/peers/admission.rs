@@ -10,7 +10,7 @@ use super::Peers;
 use super::link::Need;
 use super::message::{Reply, Target, Why};
 use super::permit::Permit;
-use super::replica::{Caller, Moment, Portion, Right};
+use super::replica::{Caller, Moment, Portion, Right, Standing};
 use super::view::Version;
 use crate::gateway::backend::{Address, Instance, Slot};
 use crate::gateway::phase::admit::{self, Unplaced};
@@ -20,6 +20,8 @@ use crate::gateway::table::{Deployment, Endpoint};
 
 /// How long the owner's answer may take, beside the waiting.
 const ANSWER: Duration = Duration::from_millis(250);
+/// How long after an owner has begun its burst counts as used, because the one before may have used it.
+const HANDOVER: Duration = Duration::from_millis(100);
 /// Pause before somebody is asked again who can't answer.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -62,6 +64,22 @@ impl Seeker<'_> {
     }
 }
 
+/// How long a request waits before it is counted again after `refusal`. Whoever comes while an endpoint changes hands is not
+/// turned away for that: it waits, and stays `patient`, until `deadline`.
+fn wait_for_rate(
+    refusal: Refusal,
+    standing: &Standing,
+    now: Moment,
+    deadline: Instant,
+    patient: &mut bool,
+) -> Result<Duration, Refusal> {
+    *patient |= now < standing.since + HANDOVER;
+    match refusal {
+        Refusal::RateLimited { retry_after } if *patient && Instant::now() + retry_after < deadline => Ok(retry_after),
+        refusal => Err(refusal),
+    }
+}
+
 fn count(rate: &mut bool, limit: &RateLimit, portion: &Portion, since: std::time::Instant) -> Result<(), Refusal> {
     if *rate {
         let (share, whole) = portion.parts();
@@ -81,7 +99,9 @@ impl Peers {
         let (standing, now) = (self.standing.load(), self.now());
         let right = standing.right(seeker.endpoint.key, now, seeker.deployment.request_timeout);
         let Right::Grant(portion) = right else { return Ok(None) };
-        seeker.count(&portion, self.start + standing.since)?;
+        if let Err(refusal) = seeker.count(&portion, self.start + standing.since) {
+            return if now < standing.since + HANDOVER { Ok(None) } else { Err(refusal) };
+        }
         let slot = admit::at_once(seeker.deployment, seeker.limit(&portion), seeker.tried, seeker.point);
         Ok(slot.and_then(|slot| self.noted(seeker, slot, standing.view.version, now)))
     }
@@ -94,12 +114,17 @@ impl Peers {
         let deployment = seeker.deployment;
         let deadline = Instant::now() + seeker.patience;
         let mut outline = self.outline.subscribe();
+        let mut patient = false;
         loop {
             outline.mark_unchanged();
             let standing = self.standing.load_full();
             match standing.right(seeker.endpoint.key, self.now(), deployment.request_timeout) {
                 Right::Grant(portion) => {
-                    seeker.count(&portion, self.start + standing.since)?;
+                    if let Err(refusal) = seeker.count(&portion, self.start + standing.since) {
+                        let pause = wait_for_rate(refusal, &standing, self.now(), deadline, &mut patient)?;
+                        tokio::time::sleep(pause).await;
+                        continue;
+                    }
                     let limit = seeker.limit(&portion);
                     let changed = async {
                         let _ = outline.changed().await;
@@ -248,6 +273,7 @@ impl Wanted {
     async fn grant(&mut self, peers: &Arc<Peers>, sender: &UnboundedSender<Reply>) -> Result<(), Why> {
         let deadline = Instant::now() + self.patience;
         let mut outline = peers.outline.subscribe();
+        let mut patient = false;
         loop {
             outline.mark_unchanged();
             let (endpoint, deployment) = peers.find(&self.target).ok_or(Why::Elsewhere)?;
@@ -257,7 +283,12 @@ impl Wanted {
             };
             match standing.right(endpoint.key, peers.now(), deployment.request_timeout) {
                 Right::Grant(portion) => {
-                    count(&mut self.rate, &endpoint.rate, &portion, peers.start + standing.since)?;
+                    let since = peers.start + standing.since;
+                    if let Err(refusal) = count(&mut self.rate, &endpoint.rate, &portion, since) {
+                        let pause = wait_for_rate(refusal, &standing, peers.now(), deadline, &mut patient)?;
+                        tokio::time::sleep(pause).await;
+                        continue;
+                    }
                     let tried = deployment.backend.at(&self.tried);
                     for instance in &tried {
                         instance.avoid();
