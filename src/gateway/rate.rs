@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 /// Part of a second whose requests may come at once: over ten seconds at most one in a hundred more than the rate.
 const BURST_PART: u64 = 10;
+/// The time whose requests may come at once.
+pub const BURST: Duration = Duration::from_millis(1_000 / BURST_PART);
 const SECOND: u64 = 1_000_000_000;
 
 /// A limit of requests each second, which many threads ask without a lock.

@@ -15,13 +15,11 @@ use super::view::Version;
 use crate::gateway::backend::{Address, Instance, Slot};
 use crate::gateway::phase::admit::{self, Unplaced};
 use crate::gateway::phase::answer::Refusal;
-use crate::gateway::rate::RateLimit;
+use crate::gateway::rate::{BURST, RateLimit};
 use crate::gateway::table::{Deployment, Endpoint};
 
 /// How long the owner's answer may take, beside the waiting.
 const ANSWER: Duration = Duration::from_millis(250);
-/// How long after an owner has begun its burst counts as used, because the one before may have used it.
-const HANDOVER: Duration = Duration::from_millis(100);
 /// Pause before somebody is asked again who can't answer.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -64,7 +62,8 @@ impl Seeker<'_> {
     }
 }
 
-/// How long a request waits before it is counted again after `refusal`. Whoever comes while an endpoint changes hands is not
+/// How long a request waits before it is counted again after `refusal`. The burst of an owner that has just begun counts as
+/// used, because the one before may have used it. Whoever comes while an endpoint changes hands is not
 /// turned away for that: it waits, and stays `patient`, until `deadline`.
 fn wait_for_rate(
     refusal: Refusal,
@@ -73,7 +72,7 @@ fn wait_for_rate(
     deadline: Instant,
     patient: &mut bool,
 ) -> Result<Duration, Refusal> {
-    *patient |= now < standing.since + HANDOVER;
+    *patient |= now < standing.since + BURST;
     match refusal {
         Refusal::RateLimited { retry_after } if *patient && Instant::now() + retry_after < deadline => Ok(retry_after),
         refusal => Err(refusal),
@@ -100,7 +99,7 @@ impl Peers {
         let right = standing.right(seeker.endpoint.key, now, seeker.deployment.request_timeout);
         let Right::Grant(portion) = right else { return Ok(None) };
         if let Err(refusal) = seeker.count(&portion, self.start + standing.since) {
-            return if now < standing.since + HANDOVER { Ok(None) } else { Err(refusal) };
+            return if now < standing.since + BURST { Ok(None) } else { Err(refusal) };
         }
         let slot = admit::at_once(seeker.deployment, seeker.limit(&portion), seeker.tried, seeker.point);
         Ok(slot.and_then(|slot| self.noted(seeker, slot, standing.view.version, now)))
